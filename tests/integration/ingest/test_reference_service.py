@@ -75,7 +75,7 @@ async def reference(reference_service: TestService) -> AsyncIterator[Side]:
         run.lifecycle = run_pb2.LIFECYCLE_DELETED
 
     async def restore() -> None:
-        ledger.restore(0)
+        ledger.restore()
 
     def drain() -> None:
         ledger.fault = refuse_as_draining

@@ -11,7 +11,10 @@ import pytest
 import runstream
 from runstream import _settings
 from runstream._lifecycle import process_state
+from runstream_service.database.embedded import EmbeddedPostgres
+from tests.unit.client.real_service import RealServer, RealService
 from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -28,13 +31,33 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with a service run against the reference service and against the real one. The mark `reference_only` or
+    `real_only`, of a test or a module, says why one of them is enough."""
+    if "service" in metafunc.fixturenames:
+        kinds = {"reference_only": ["reference"], "real_only": ["real"]}
+        marks = [mark.name for mark in metafunc.definition.iter_markers() if mark.name in kinds]  # the closest first
+        metafunc.parametrize("service", kinds[marks[0]] if marks else ["reference", "real"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def real_server(postgres: EmbeddedPostgres) -> Iterator[RealServer]:
+    """The real service. Not of the session: other modules fork this process, in which it has threads."""
+    with RealServer(postgres) as server:
+        yield server
+
+
 @pytest.fixture
-def service() -> Iterator[TestService]:
-    """The reference service; at the end, no rule of the contract may have been broken."""
-    service = TestService()
-    yield service
-    service.stop()
-    assert service.ledger.violations == []
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """The reference service or the real one. At the end, no rule of the contract may have been broken."""
+    if request.param == "real":
+        with RealService(request.getfixturevalue("real_server")) as real:
+            yield real
+    else:
+        reference = TestService()
+        yield reference
+        reference.stop()
+        assert reference.ledger.violations == []
 
 
 @pytest.fixture

@@ -93,11 +93,10 @@ Inbox = queue.SimpleQueue[Message]
 
 @dataclass
 class Producer:
-    """A ledger row, and the bytes of each committed batch, to prove that a number is bound to its content."""
+    """A ledger row."""
 
     committed: int = 0
     session: int = 0
-    batches: dict[int, bytes] = field(default_factory=dict)
     inbox: Inbox | None = None  # of the stream that has opened it last
 
 
@@ -353,7 +352,6 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
             else:
                 refusals = self._store(member, batch)
                 producer.committed = batch.number
-                producer.batches[batch.number] = content
             self.lock.notify_all()
         self.fault("committed", batch.number)
         return ingest_pb2.Ack(committed_number=producer.committed, refusals=refusals)
@@ -417,16 +415,14 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
 
     # for tests
 
-    def restore(self, committed: int) -> int:
-        """Goes back to an older state, as a restored database does; returns how many points that lost."""
+    def restore(self) -> int:
+        """Goes back to the state before the first point, as a restored database does; returns how many points that
+        lost."""
         with self.lock:
-            lost = 0
+            lost = len(self.points)
+            self.points.clear()
             for producer in self.producers.values():
-                for number in [n for n in producer.batches if n > committed]:
-                    count = ingest_pb2.Batch.FromString(producer.batches.pop(number)).point_count
-                    del self.points[-count:]
-                    lost += count
-                producer.committed = min(producer.committed, committed)
+                producer.committed = 0
             return lost
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:

@@ -265,3 +265,42 @@ class TestService:
         if self._server is not None:
             self._server.stop(None).wait()
             self._server = None
+
+    def points(self) -> list[Point]:
+        """All points, in the order of storing."""
+        with self.ledger.lock:
+            return list(self.ledger.points)
+
+    def values(self, key: str) -> list[float]:
+        """Values of a key, in the order of storing."""
+        return self.ledger.values(key)
+
+    def run(self, run_id: str) -> run_pb2.Run:
+        """One run. Raises LookupError if there is none with this id."""
+        return self.ledger.runs[run_id]
+
+    def all_runs(self) -> list[run_pb2.Run]:
+        """All runs, deleted ones too."""
+        return list(self.ledger.runs.values())
+
+    def producers(self) -> set[str]:
+        """The ids of all producers, as hex digits."""
+        return {producer.hex() for producer in self.ledger.producers}
+
+    def opens(self) -> int:
+        """How often producers were opened."""
+        return self.ledger.opens
+
+    def delete_run(self, run_id: str) -> None:
+        """Deletes a run as users do: it can be restored."""
+        self.ledger.runs[run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
+
+    def restore_run(self, run_id: str) -> None:
+        """Restores a run that was deleted."""
+        self.ledger.runs[run_id].lifecycle = run_pb2.LIFECYCLE_ACTIVE
+
+    def restore_database(self, *, with_runs: bool = True) -> int:
+        """Goes back to a state without any point, and without runs if these began later; how many points that lost."""
+        if not with_runs:
+            self.ledger.runs.clear()
+        return self.ledger.restore()

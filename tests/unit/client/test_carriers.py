@@ -17,7 +17,7 @@ from runstream.agent.launch import AgentState
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.support.polling import until_now
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(
-    service: TestService,
+    service: Service,
     start_run: Callable[..., runstream.Run],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -48,13 +48,13 @@ def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(
     run = start_run("e", address=service.address)
     run.log({"loss": 1.0})
     assert run.finish(timeout=120)
-    assert service.ledger.values("loss") == [1.0]
+    assert service.values("loss") == [1.0]
     assert caplog.text.count("no agent can be started (no more processes)") == 1
     assert "gRPC runs in this process" in caplog.text
 
 
 def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
-    service: TestService,
+    service: Service,
     start_run: Callable[..., runstream.Run],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -75,12 +75,12 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
     assert not run.flush(0.1)
     monkeypatch.setattr(threading.Thread, "start", start)
     assert run.finish(timeout=120)
-    assert service.ledger.values("loss") == [1.0]
+    assert service.values("loss") == [1.0]
 
 
 @pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
 def test_where_threads_are_greenlets_no_thread_sends(
-    service: TestService,
+    service: Service,
     start_run: Callable[..., runstream.Run],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -109,7 +109,7 @@ def test_one_failed_start_of_an_agent_is_not_the_end_of_it(
 
 
 def test_without_a_directory_points_are_sent_from_memory(
-    service: TestService, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
+    service: Service, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run("e", address=service.address, params={"a": 1})
     for step in range(3_000):
@@ -119,13 +119,13 @@ def test_without_a_directory_points_are_sent_from_memory(
     assert (stats.journal, stats.journal_path) == ("memory", "")
     assert (stats.logged, stats.acknowledged, stats.on_disk, stats.waiting) == (3_000, 3_000, 0, 0)
     assert run.finish(timeout=120)
-    assert len(service.ledger.points) == 3_000
-    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
+    assert len(service.points()) == 3_000
+    assert service.run(run.run_id).status == run_pb2.RUN_STATUS_FINISHED
     assert caplog.text.count("Points wait in memory only") == 1
 
 
 def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(
-    service: TestService, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
+    service: Service, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.stop()
     run = start_run("e", address=service.address)

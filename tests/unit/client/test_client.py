@@ -9,36 +9,24 @@ import pytest
 
 import runstream
 from runstream.v1 import run_pb2
-from tests.unit.client.ledger import Refused
+from tests.unit.client.ledger import Point, Refused
 from tests.unit.client.reference_service import TestService
-
-
-class Filled:
-    """A run of the reference service with points of two ranks."""
-
-    def __init__(self, service: TestService) -> None:
-        self.run_id = "1" * 32
-        service.ledger.runs[self.run_id] = run_pb2.Run(
-            run_id=self.run_id,
-            experiment="e",
-            name="n",
-            status=run_pb2.RUN_STATUS_RUNNING,
-            lifecycle=run_pb2.LIFECYCLE_ACTIVE,
-        )
-        for step in range(20):
-            service.ledger.points.append(("loss", step, 1_000_000 + step, step / 3, 0, 0))
-            service.ledger.points.append(("nan", step, 1_000_000 + step, math.nan, 0, 0))
-        service.ledger.points.append(("loss", -5, 0, -0.0, 1, 1))
+from tests.unit.client.services import Service, store
 
 
 @pytest.fixture
-def filled(service: TestService) -> Any:
-    return Filled(service)
+def run_id(service: Service) -> str:
+    """A run with points of two ranks."""
+    points: list[Point] = [("loss", -5, 0, -0.0, 1, 1)]
+    for step in range(20):
+        points.append(("loss", step, 1_000_000 + step, step / 3, 0, 0))
+        points.append(("nan", step, 1_000_000 + step, math.nan, 0, 0))
+    return store(service.address, "n", points)
 
 
-def test_history_comes_back_in_columns_and_as_points(service: TestService, filled: Any) -> None:
+def test_history_comes_back_in_columns_and_as_points(service: Service, run_id: str) -> None:
     with runstream.Client(service.address) as client:
-        history = client.history(filled.run_id, "loss")
+        history = client.history(run_id, "loss")
     assert len(history) == 21
     assert [(one.rank, one.attempt, len(one)) for one in history.series] == [(0, 0, 20), (1, 1, 1)]
     assert list(history.steps) == [*range(20), -5]
@@ -53,23 +41,23 @@ def test_history_comes_back_in_columns_and_as_points(service: TestService, fille
     assert np.frombuffer(history.series[0].values)[3] == 1.0
 
 
-def test_history_is_filtered(service: TestService, filled: Any) -> None:
+def test_history_is_filtered(service: Service, run_id: str) -> None:
     client = runstream.Client(service.address)
-    assert list(client.history(filled.run_id, "loss", rank=1).steps) == [-5]
-    assert list(client.history(filled.run_id, "loss", attempt=0, min_step=3, max_step=5).steps) == [3, 4, 5]
-    assert len(client.history(filled.run_id, "unknown")) == 0
-    assert all(map(math.isnan, client.history(filled.run_id, "nan").values))
+    assert list(client.history(run_id, "loss", rank=1).steps) == [-5]
+    assert list(client.history(run_id, "loss", attempt=0, min_step=3, max_step=5).steps) == [3, 4, 5]
+    assert len(client.history(run_id, "unknown")) == 0
+    assert all(map(math.isnan, client.history(run_id, "nan").values))
 
 
-def test_latest_and_get_run(service: TestService, filled: Any) -> None:
+def test_latest_and_get_run(service: Service, run_id: str) -> None:
     client = runstream.Client(service.address)
-    latest = [one for one in client.latest(filled.run_id) if one.key == "loss"]
+    latest = [one for one in client.latest(run_id) if one.key == "loss"]
     assert [(one.rank, one.step) for one in latest] == [(0, 19), (1, -5)]
-    run = client.get_run(filled.run_id)
-    assert (run.run_id, run.name, run.status, run.end_time_unix_us) == (filled.run_id, "n", "RUNNING", None)
+    run = client.get_run(run_id)
+    assert (run.run_id, run.name, run.status, run.end_time_unix_us) == (run_id, "n", "RUNNING", None)
 
 
-def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_field(service: TestService) -> None:
+def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_field(service: Service) -> None:
     client = runstream.Client(service.address)
     for call in (client.get_run, lambda run_id: client.history(run_id, "loss")):
         with pytest.raises(runstream.NotFound) as caught:
@@ -85,7 +73,7 @@ def test_an_unknown_run_is_not_found_and_the_error_names_address_reason_and_fiel
 
 
 def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_the_address(
-    service: TestService,
+    service: Service,
 ) -> None:
     address = service.address
     service.stop()
@@ -95,6 +83,7 @@ def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_t
     assert address in str(caught.value)
 
 
+@pytest.mark.reference_only("refuses a call with each status")
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
@@ -122,6 +111,7 @@ def test_every_status_has_its_exception(service: TestService, code: Any, kind: A
     assert (error.reason, error.field, error.retry_after_s) == ("REASON", "where", 1.5)
 
 
+@pytest.mark.reference_only("sends what the real service never does")
 def test_details_that_are_no_details_leave_the_status_code(service: TestService) -> None:
     class Odd(Refused):
         def abort(self, context: Any) -> None:
@@ -138,14 +128,13 @@ def test_a_wrong_run_id_is_noticed_here() -> None:
         runstream.Client("127.0.0.1:1").history("nonsense", "loss")
 
 
-def test_a_string_is_one_key_everywhere(service: TestService) -> None:
-    run = Filled(service)
-    service.ledger.points[:] = [(key, 0, 0, 1.0, 0, 0) for key in ("loss", "l", "o", "s")]
+def test_a_string_is_one_key_everywhere(service: Service) -> None:
+    run_id = store(service.address, "n", [(key, 0, 0, 1.0, 0, 0) for key in ("loss", "l", "o", "s")])
     client = runstream.Client(service.address)
-    assert [piece.key for piece in client.stream_history(run.run_id, "loss")] == ["loss"]
-    assert [piece.key for piece in client.stream_history(run.run_id, iter(["s", "loss"]))] == ["loss", "s"]
-    assert [piece.key for piece in client.stream_history(run.run_id, np.array(["loss"]))] == ["loss"]
-    assert len(list(client.stream_history(run.run_id))) == 4
+    assert [piece.key for piece in client.stream_history(run_id, "loss")] == ["loss"]
+    assert [piece.key for piece in client.stream_history(run_id, iter(["s", "loss"]))] == ["loss", "s"]
+    assert [piece.key for piece in client.stream_history(run_id, np.array(["loss"]))] == ["loss"]
+    assert len(list(client.stream_history(run_id))) == 4
 
 
 @pytest.mark.parametrize("call", ["tail", "latest", "stream_history", "chart", "delete_series"])
@@ -178,19 +167,19 @@ def test_no_keys_are_not_all_keys() -> None:
         client.history("0" * 32, ["loss"])  # type: ignore[arg-type]
 
 
-def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service: TestService, filled: Any) -> None:
+def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service: Service, run_id: str) -> None:
     client = runstream.Client(service.address)
     for call in (
-        lambda: client.history(filled.run_id, "loss", timeout=0),
-        lambda: client.chart(filled.run_id, "loss", timeout=0),
-        lambda: client.aggregate(filled.run_id, "loss", timeout=0),
-        lambda: runstream.Client(service.address, timeout=0).latest(filled.run_id),
-        lambda: runstream.Client(service.address, timeout=0).get_run(filled.run_id),
+        lambda: client.history(run_id, "loss", timeout=0),
+        lambda: client.chart(run_id, "loss", timeout=0),
+        lambda: client.aggregate(run_id, "loss", timeout=0),
+        lambda: runstream.Client(service.address, timeout=0).latest(run_id),
+        lambda: runstream.Client(service.address, timeout=0).get_run(run_id),
     ):
         with pytest.raises(runstream.DeadlineExceeded):
             call()
-    assert len(client.history(filled.run_id, "loss", timeout=math.inf)) == 21
-    assert runstream.Client(service.address, timeout=math.inf).get_run(filled.run_id).name == "n"
+    assert len(client.history(run_id, "loss", timeout=math.inf)) == 21
+    assert runstream.Client(service.address, timeout=math.inf).get_run(run_id).name == "n"
 
 
 @pytest.mark.parametrize(
@@ -230,18 +219,19 @@ def test_an_argument_of_a_wrong_form_is_named(call: Any, error: Any, words: Any)
         call(runstream.Client("127.0.0.1:1"), "0" * 32)
 
 
-def test_whole_numbers_of_any_kind_are_steps_and_ranks(service: TestService, filled: Any) -> None:
+def test_whole_numbers_of_any_kind_are_steps_and_ranks(service: Service, run_id: str) -> None:
     client = runstream.Client(service.address)
     limits: Any = {"rank": np.int64(0), "attempt": 0.0, "min_step": np.float32(3), "max_step": np.array([5])}
-    assert list(client.history(filled.run_id, "loss", **limits).steps) == [3, 4, 5]
+    assert list(client.history(run_id, "loss", **limits).steps) == [3, 4, 5]
 
 
 TORN = Refused(grpc.StatusCode.INTERNAL, "", "Received RST_STREAM with error code 2")
 
 
-def test_a_tail_goes_on_after_streams_that_the_network_tore(service: TestService, filled: Any) -> None:
+@pytest.mark.reference_only("tears tails one after the other")
+def test_a_tail_goes_on_after_streams_that_the_network_tore(service: TestService, run_id: str) -> None:
     with runstream.Client(service.address) as client:
-        tail = client.tail(filled.run_id)
+        tail = client.tail(run_id)
         next(tail)
         service.queries.tail_faults = [TORN, TORN, TORN]
         service.queries.tail_faults.insert(0, Refused(grpc.StatusCode.UNAVAILABLE, "DRAINING"))
@@ -253,9 +243,10 @@ def test_a_tail_goes_on_after_streams_that_the_network_tore(service: TestService
     assert int(cursor) == len(service.queries.cursors) >= 6
 
 
-def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: TestService, filled: Any) -> None:
+@pytest.mark.reference_only("tears every tail")
+def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: TestService, run_id: str) -> None:
     with runstream.Client(service.address) as client:
-        tail = client.tail(filled.run_id)
+        tail = client.tail(run_id)
         next(tail)
         service.queries.tail_faults = [TORN] * 50
         tear_open_tails(service)
@@ -264,6 +255,6 @@ def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: Tes
     assert len(service.queries.cursors) <= 10
 
 
-def tear_open_tails(service: TestService) -> None:
+def tear_open_tails(service: Service) -> None:
     service.stop()
     service.start()

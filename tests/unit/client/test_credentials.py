@@ -239,6 +239,7 @@ def test_stored_credentials_are_private_shared_and_deleted_when_nobody_names_the
     assert stored.load(name) is None
 
 
+@pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 def test_every_call_of_a_client_has_token_and_workspace(service: TestService) -> None:
     service.gate.only(TOKEN)
     client = runstream.Client(service.address, token=TOKEN, workspace="team-a")
@@ -251,12 +252,14 @@ def test_every_call_of_a_client_has_token_and_workspace(service: TestService) ->
     assert [(token, workspace) for _, token, workspace in service.gate.seen] == [(TOKEN, "team-a")] * 4
 
 
+@pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 def test_two_clients_with_two_tokens_have_two_channels(service: TestService) -> None:
     for token in ("one", "two"):
         runstream.Client(service.address, token=token).latest("0" * 32)
     assert service.gate.calls("Latest") == [("one", ""), ("two", "")]
 
 
+@pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 @pytest.mark.parametrize("call", ["get_run", "history"])
 def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: TestService, call: str) -> None:
     service.gate.only("another")
@@ -269,6 +272,7 @@ def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: Tes
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 def test_a_workspace_that_is_none_is_not_found(service: TestService) -> None:
     refused = Refused(grpc.StatusCode.NOT_FOUND, "WORKSPACE_NOT_FOUND", "there is no workspace 'team-b'")
     service.gate.refusal_of = lambda token, workspace: refused

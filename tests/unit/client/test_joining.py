@@ -12,6 +12,7 @@ import pytest
 
 import runstream
 from runstream import run as run_module
+from tests.support.polling import until_now
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -60,6 +61,7 @@ def test_an_id_that_was_read_before_the_service_answered_is_reported_when_it_cha
     run.log({"loss": 1.0})
     assert run.flush(120)
     assert run.run_id == in_a_job
+    until_now(lambda: caplog.records)
     (warning,) = caplog.records
     assert before in warning.getMessage()
     assert in_a_job in warning.getMessage()

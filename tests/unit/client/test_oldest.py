@@ -7,8 +7,10 @@ import pytest
 
 from tests.support.environments import environment, interpreter
 from tests.support.floors import floors
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.test_processes import check, count_up, run_program
+
+pytestmark = pytest.mark.real_only("proves more: the oldest client with today's service")
 
 
 def oldest_environment(python: str) -> Path:
@@ -21,9 +23,9 @@ def oldest_environment(python: str) -> Path:
 
 
 @pytest.mark.parametrize("python", ["python3.10", "python3.13"])
-def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service: TestService, python: Any) -> None:
-    result = run_program(service, "os_fork", 5, python=str(oldest_environment(python)))
-    check(service, result)
+def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service: Service, python: Any) -> None:
+    result = run_program(service.address, "os_fork", 5, python=str(oldest_environment(python)))
+    check(result)
     said = dict(line.split() for line in result.stdout.splitlines())
     assert said["failed"] == "0"
     count_up(service, "parent", int(said["parent"]))

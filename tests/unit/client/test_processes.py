@@ -4,25 +4,26 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runstream.v1 import run_pb2
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
+
+pytestmark = pytest.mark.real_only("what processes do; the same on both")
 
 ROOT = Path(__file__).parents[3]
 
 
 def run_program(
-    service: TestService, name: Any, number: Any, python: Any = sys.executable, timeout: int = 60, **environment: Any
+    address: str, name: str, number: int, python: str = sys.executable, timeout: int = 60, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs one of `processes.py` against the service; returns the finished process."""
+    """Runs one of `processes.py` with this address of a service; returns the finished process."""
     paths = [str(ROOT), str(ROOT / "client")]
     return subprocess.run(
         [python, "-m", "tests.unit.client.processes", name, str(number)],
         cwd=ROOT,
-        env={**os.environ, "RUNSTREAM_ADDRESS": service.address, "PYTHONPATH": os.pathsep.join(paths), **environment},
+        env={**os.environ, "RUNSTREAM_ADDRESS": address, "PYTHONPATH": os.pathsep.join(paths), **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -30,48 +31,50 @@ def run_program(
     )
 
 
-def check(service: TestService, result: Any, expected_rc: int = 0) -> None:
-    assert result.returncode == expected_rc, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr or expected_rc, result.stderr
+def check(result: subprocess.CompletedProcess[str]) -> None:
+    """It has ended well."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
 
 
-def count_up(service: TestService, key: Any, points: Any) -> None:
-    assert sorted(service.ledger.values(key)) == [float(value) for value in range(points)], key
+def count_up(service: Service, key: str, points: int) -> None:
+    """The values of a key are 0, 1, 2, ..., each once."""
+    assert sorted(service.values(key)) == [float(value) for value in range(points)], key
 
 
-def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_once(service: TestService) -> None:
-    result = run_program(service, "os_fork", 25)
-    check(service, result)
+def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_once(service: Service) -> None:
+    result = run_program(service.address, "os_fork", 25)
+    check(result)
     said = dict(line.split() for line in result.stdout.splitlines())
     assert said["failed"] == "0"
     count_up(service, "parent", int(said["parent"]))
     for number in range(25):
         count_up(service, f"child{number}", 1_200)
-    assert len(service.ledger.producers) == 26
+    assert len(service.producers()) == 26
 
 
-def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(service: TestService) -> None:
-    result = run_program(service, "fork_while_a_call_is_locked", 100)
-    check(service, result)
+def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(service: Service) -> None:
+    result = run_program(service.address, "fork_while_a_call_is_locked", 100)
+    check(result)
     assert result.stdout == "child 0\n"
     count_up(service, "parent", 200)
     count_up(service, "child0", 100)
 
 
-def test_multiprocessing_children_flush_at_their_end_without_being_told(service: TestService) -> None:
-    check(service, run_program(service, "fork_pool", 12))
+def test_multiprocessing_children_flush_at_their_end_without_being_told(service: Service) -> None:
+    check(run_program(service.address, "fork_pool", 12))
     count_up(service, "parent", 1_200)
     for number in range(12):
         count_up(service, f"child{number}", 700)
-    (run,) = service.ledger.runs.values()
+    (run,) = service.all_runs()
     assert run.status == run_pb2.RUN_STATUS_FINISHED
 
 
-def test_a_spawned_child_flushes_and_finishes_its_own_run(service: TestService) -> None:
-    result = run_program(service, "spawned", 500)
-    check(service, result)
+def test_a_spawned_child_flushes_and_finishes_its_own_run(service: Service) -> None:
+    result = run_program(service.address, "spawned", 500)
+    check(result)
     count_up(service, "child0", 500)
-    assert service.ledger.runs[result.stdout.strip()].status == run_pb2.RUN_STATUS_FINISHED
+    assert service.run(result.stdout.strip()).status == run_pb2.RUN_STATUS_FINISHED
 
 
 @pytest.mark.parametrize(
@@ -91,69 +94,69 @@ def test_a_spawned_child_flushes_and_finishes_its_own_run(service: TestService) 
     ],
 )
 def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(
-    service: TestService, program: Any, status: Any, code: Any
+    service: Service, program: str, status: int, code: int
 ) -> None:
-    result = run_program(service, program, 5_000)
+    result = run_program(service.address, program, 5_000)
     assert result.returncode == code, result.stderr
     count_up(service, "parent", 5_000)
-    assert service.ledger.runs[result.stdout.strip()].status == status
+    assert service.run(result.stdout.strip()).status == status
     assert result.stderr.count("Traceback") == (program in ("raises", "interrupted")), result.stderr
 
 
-def test_a_process_that_can_start_no_thread_trains_to_its_end(service: TestService) -> None:
-    result = run_program(service, "without_threads", 100)
-    check(service, result)
+def test_a_process_that_can_start_no_thread_trains_to_its_end(service: Service) -> None:
+    result = run_program(service.address, "without_threads", 100)
+    check(result)
     assert result.stdout.splitlines() == ["False", "False {'no_threads': 100}"]
     assert result.stderr.count("no thread can be started") == 2  # runs
     assert "bug" not in result.stderr
 
 
-def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service: TestService) -> None:
+def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service: Service) -> None:
     """The first ones cannot be reached, and would take all of the time."""
-    result = run_program(service, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
-    check(service, result)
+    result = run_program(service.address, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
+    check(result)
     count_up(service, "parent", 2_000)
-    assert service.ledger.runs[result.stdout.strip()].status == run_pb2.RUN_STATUS_FINISHED
+    assert service.run(result.stdout.strip()).status == run_pb2.RUN_STATUS_FINISHED
     assert result.stderr.count("10 points, and 1 params, tags and ends of the run, are on disk") == 4
 
 
-def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service: TestService) -> None:
-    result = run_program(service, "exits_in_child", 1_500)
-    check(service, result)
+def test_a_forked_child_that_exits_leaves_the_run_to_its_parent(service: Service) -> None:
+    result = run_program(service.address, "exits_in_child", 1_500)
+    check(result)
     run_id, status = result.stdout.split()
     assert status == "RUNNING"
     count_up(service, "child0", 1_500)
     count_up(service, "parent", 1_500)
-    assert service.ledger.runs[run_id].status == run_pb2.RUN_STATUS_FINISHED
+    assert service.run(run_id).status == run_pb2.RUN_STATUS_FINISHED
 
 
-def test_a_forked_child_reads_at_once(service: TestService) -> None:
-    result = run_program(service, "reads_in_child", 10)
-    check(service, result)
+def test_a_forked_child_reads_at_once(service: Service) -> None:
+    result = run_program(service.address, "reads_in_child", 10)
+    check(result)
     assert result.stdout == "RUNNING\n"
 
 
-def test_points_of_a_thread_that_outlives_the_main_one_arrive(service: TestService) -> None:
-    result = run_program(service, "logs_from_another_thread_at_exit", 3_000)
-    check(service, result)
+def test_points_of_a_thread_that_outlives_the_main_one_arrive(service: Service) -> None:
+    result = run_program(service.address, "logs_from_another_thread_at_exit", 3_000)
+    check(result)
     count_up(service, "parent", 3_000)
 
 
-def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service: TestService) -> None:
-    result = run_program(service, "daemon_thread_at_exit", 2_000)
-    check(service, result)
+def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service: Service) -> None:
+    result = run_program(service.address, "daemon_thread_at_exit", 2_000)
+    check(result)
     count_up(service, "parent", 2_000)
 
 
-def test_without_a_service_the_exit_waits_no_longer_than_told(service: TestService) -> None:
+def test_without_a_service_the_exit_waits_no_longer_than_told(service: Service) -> None:
     service.stop()
-    result = run_program(service, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", timeout=10)
-    check(service, result)
+    result = run_program(service.address, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", timeout=10)
+    check(result)
     assert "100 points" in result.stderr
 
 
-def test_importing_the_client_imports_neither_service_nor_numpy_nor_grpc(service: TestService) -> None:
-    modules = run_program(service, "imports", 0).stdout.split()
+def test_importing_the_client_imports_neither_service_nor_numpy_nor_grpc() -> None:
+    modules = run_program("127.0.0.1:1", "imports", 0).stdout.split()
     assert "runstream.run" in modules
     packages = {name.partition(".")[0] for name in modules}
     assert not packages & {"runstream_service", "numpy", "torch", "asyncpg", "structlog", "grpc", "google"}

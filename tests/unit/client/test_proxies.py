@@ -10,7 +10,7 @@ import pytest
 
 import runstream
 from tests.support.polling import until_now
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -18,7 +18,7 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(
-    service: TestService,
+    service: Service,
     start_carried: Callable[..., runstream.Run],
     monkeypatch: pytest.MonkeyPatch,
     variable: Any,
@@ -37,7 +37,7 @@ def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(
 
 
 def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(
-    service: TestService,
+    service: Service,
     start_carried: Callable[..., runstream.Run],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -57,4 +57,4 @@ def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(
     ):
         client.get_run(run.run_id)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE.name
-    assert service.ledger.opens == 0
+    assert service.opens() == 0

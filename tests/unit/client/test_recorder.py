@@ -25,7 +25,7 @@ from runstream._repetition import Repetition
 from runstream.journal import Directory, JournalWriter, RecordType
 from runstream.v1 import run_pb2
 from tests.support.polling import until_now
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -145,9 +145,7 @@ def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(
 
 
 @pytest.fixture
-def full_disk_run(
-    agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, service: TestService
-) -> Iterator[Any]:
+def full_disk_run(agent: TestAgent, start: Callable[..., runstream.Run], disk: Any, service: Service) -> Iterator[Any]:
     """A run with ten points at the agent, and twenty that no disk has taken. Its service is there."""
     run = start("e", address=service.address, params={"a": 1})
     log(run, 0, 10)
@@ -175,13 +173,13 @@ def log_until_on_disk(run: runstream.Run, step: int) -> int:
 
 
 def test_while_the_disk_is_full_a_service_that_can_be_reached_gets_the_points_from_memory(
-    full_disk_run: Any, service: TestService, agent: TestAgent, disk: Any, caplog: pytest.LogCaptureFixture
+    full_disk_run: Any, service: Service, agent: TestAgent, disk: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = full_disk_run
     run.set_tags({"b": "2"})
     assert run.flush(60)
-    assert service.ledger.values("loss") == [float(step) for step in range(10, 30)]
-    assert dict(service.ledger.runs[run.run_id].tags) == {"b": "2"}
+    assert service.values("loss") == [float(step) for step in range(10, 30)]
+    assert dict(service.run(run.run_id).tags) == {"b": "2"}
     stats = run.stats()
     assert (stats.acknowledged, stats.waiting, stats.on_disk, stats.journal) == (30, 0, 0, "memory")
     assert "No space left on device" in stats.last_error
@@ -190,22 +188,22 @@ def test_while_the_disk_is_full_a_service_that_can_be_reached_gets_the_points_fr
     log(run, logged, logged + 10)
     assert run.flush(60)
     assert agent.values("loss")[-10:] == [float(step) for step in range(logged, logged + 10)]
-    stored = sorted(agent.values("loss") + service.ledger.values("loss"))
+    stored = sorted(agent.values("loss") + service.values("loss"))
     assert stored == [float(step) for step in range(logged + 10)]
     assert run.finish()
     assert agent.status(run.run_id) == "FINISHED"
-    assert service.ledger.runs[run.run_id].status == 1  # running: the end is in the journal on disk
+    assert service.run(run.run_id).status == run_pb2.RUN_STATUS_RUNNING  # running: the end is in the journal on disk
     assert run.stats().logged == run.stats().acknowledged == logged + 10
 
 
 def test_a_run_that_ends_while_the_disk_is_full_has_its_end_and_its_points(
-    full_disk_run: Any, service: TestService, agent: TestAgent
+    full_disk_run: Any, service: Service, agent: TestAgent
 ) -> None:
     run = full_disk_run
     path = Path(run.stats().journal_path)
     assert run.finish(timeout=60)
-    assert service.ledger.values("loss") == [float(step) for step in range(10, 30)]
-    assert service.ledger.runs[run.run_id].status == run_pb2.RUN_STATUS_FINISHED
+    assert service.values("loss") == [float(step) for step in range(10, 30)]
+    assert service.run(run.run_id).status == run_pb2.RUN_STATUS_FINISHED
     assert dict(run.stats().refused) == {}
     assert not path.exists(), "the agent would take its writer for dead, and set the run to FAILED"
 
@@ -230,7 +228,7 @@ def test_without_a_thread_for_sending_points_wait_for_the_disk_and_it_is_tried_o
 
 
 def test_points_that_no_disk_takes_wait_for_it_while_the_service_is_away(
-    full_disk_run: Any, service: TestService, agent: TestAgent, disk: Any
+    full_disk_run: Any, service: Service, agent: TestAgent, disk: Any
 ) -> None:
     run = full_disk_run
     service.stop()

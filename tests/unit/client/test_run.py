@@ -21,7 +21,6 @@ from runstream._settings import Settings
 from runstream.journal import RecordType
 from runstream.transport.limits import Limits
 from tests.support.polling import until_now
-from tests.unit.client.reference_service import TestService
 from tests.unit.client.stored_journals import TestAgent
 from tests.unit.client.test_values import Tensor
 
@@ -267,7 +266,6 @@ def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(
 
 
 def test_a_device_value_that_is_late_is_reported_with_its_key_and_given_up_in_the_end(
-    service: TestService,
     start: Callable[..., runstream.Run],
     gate: Any,
     monkeypatch: pytest.MonkeyPatch,

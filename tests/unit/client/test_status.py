@@ -18,6 +18,8 @@ from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
 
+pytestmark = pytest.mark.reference_only("one of two replicas fails as the test says")
+
 ELSEWHERE, HERE, A_FEW_TIMES, NEVER = Retry.ELSEWHERE, Retry.HERE, Retry.A_FEW_TIMES, Retry.NEVER
 WHEN_ALLOWED = Retry.WHEN_ALLOWED
 

@@ -1,5 +1,7 @@
 """What a reader makes of files that a crash, a power cut or a bad disk has changed."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,9 +35,16 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def restore(path: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        (path / name).write_bytes(content)
+@contextlib.contextmanager
+def restored_afterwards(path: Path) -> Iterator[None]:
+    """A block that may change the files: all examples of a property begin with the same ones, also after one that
+    Hypothesis abandons in the middle."""
+    before = contents(path)
+    try:
+        yield
+    finally:
+        for name, content in before.items():
+            (path / name).write_bytes(content)
 
 
 def read(path: Path, *, quarantine: bool = False) -> tuple[list[Record], JournalReader]:
@@ -50,17 +59,15 @@ def read(path: Path, *, quarantine: bool = False) -> tuple[list[Record], Journal
 @FEW
 @given(data=st.data())
 def test_a_flipped_bit_costs_one_record_at_most_and_is_reported(journal: Path, data: st.DataObject) -> None:
-    before = contents(journal)
     whole = plain(read(journal)[0])
-    file = data.draw(st.sampled_from(segments(journal)))
-    place = data.draw(st.integers(0, file.stat().st_size - 1))
-    changed = bytearray(file.read_bytes())
-    changed[place] ^= 1 << data.draw(st.integers(0, 7))
-    file.write_bytes(changed)
+    with restored_afterwards(journal):
+        file = data.draw(st.sampled_from(segments(journal)))
+        place = data.draw(st.integers(0, file.stat().st_size - 1))
+        changed = bytearray(file.read_bytes())
+        changed[place] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(changed)
 
-    records, reader = read(journal)
-
-    restore(journal, before)
+        records, reader = read(journal)
     found = plain(records)
     assert set(found) <= set(whole)
     assert len(found) >= len(whole) - 1
@@ -78,19 +85,17 @@ def test_a_flipped_bit_costs_one_record_at_most_and_is_reported(journal: Path, d
 @FEW
 @given(data=st.data())
 def test_any_garbage_anywhere_never_raises_and_makes_up_no_record(journal: Path, data: st.DataObject) -> None:
-    before = contents(journal)
     whole = plain(read(journal)[0])
-    for _ in range(data.draw(st.integers(1, 3))):
-        file = data.draw(st.sampled_from(segments(journal)))
-        content = bytearray(file.read_bytes())
-        start = data.draw(st.integers(0, len(content)))
-        garbage = data.draw(st.one_of(st.binary(max_size=600), st.integers(0, 5_000).map(bytes)))
-        content[start : start + (len(garbage) if data.draw(st.booleans()) else 10_000)] = garbage
-        file.write_bytes(content)
+    with restored_afterwards(journal):
+        for _ in range(data.draw(st.integers(1, 3))):
+            file = data.draw(st.sampled_from(segments(journal)))
+            content = bytearray(file.read_bytes())
+            start = data.draw(st.integers(0, len(content)))
+            garbage = data.draw(st.one_of(st.binary(max_size=600), st.integers(0, 5_000).map(bytes)))
+            content[start : start + (len(garbage) if data.draw(st.booleans()) else 10_000)] = garbage
+            file.write_bytes(content)
 
-    found = plain(read(journal)[0])
-
-    restore(journal, before)
+        found = plain(read(journal)[0])
     assert set(found) <= set(whole)
     assert found == sorted(set(found))
 

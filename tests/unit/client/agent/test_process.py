@@ -19,21 +19,23 @@ import pytest
 from runstream.agent import launch
 from runstream.agent.launch import ensure_agent
 from runstream.journal import Directory
+from runstream.v1 import run_pb2
 from tests.support.agents import agents_of, gone, kill
 from tests.unit.client.agent.conftest import started, started_without_waits
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import delete, until
 from tests.unit.client.transport.journals import Trainer
+
+pytestmark = pytest.mark.real_only("what agents do; the same on both")
 
 
 def settled(trainer: Trainer) -> None:
     until(lambda: trainer.position().records == trainer.journal.sequence)
 
 
-def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(
-    service: TestService, directory: Directory
-) -> None:
+def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service: Service, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(2_000))
     agent = started(directory)
@@ -53,7 +55,7 @@ def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(
     assert "nothing is left to do" in log
 
 
-def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service: TestService, directory: Directory) -> None:
+def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service: Service, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     settled(trainer)
@@ -62,7 +64,7 @@ def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service: TestSe
 
 
 def test_an_agent_inherits_nothing_of_the_training_process(
-    service: TestService, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    service: Service, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     read_end, write_end = os.pipe()
@@ -86,7 +88,7 @@ def test_an_agent_inherits_nothing_of_the_training_process(
     assert psutil.Process().children() == [] or agent not in psutil.Process().children(recursive=True)
 
 
-def test_of_two_agents_that_start_at_once_one_stays(service: TestService, directory: Directory) -> None:
+def test_of_two_agents_that_start_at_once_one_stays(service: Service, directory: Directory) -> None:
     command = [sys.executable, "-m", "runstream.agent", "run", "--detach", "--dir", str(directory.path)]
     trainer = Trainer.start(directory, service.address)
     environment = launch.environment(os.environ)
@@ -96,10 +98,10 @@ def test_of_two_agents_that_start_at_once_one_stays(service: TestService, direct
     until(lambda: len(agents_of(directory.path)) == 1)
     trainer.log(range(1_000))
     settled(trainer)
-    assert service.ledger.values("loss") == [float(step) for step in range(1_000)]
+    assert service.values("loss") == [float(step) for step in range(1_000)]
 
 
-def test_an_agent_in_the_foreground_says_that_another_one_runs(service: TestService, directory: Directory) -> None:
+def test_an_agent_in_the_foreground_says_that_another_one_runs(service: Service, directory: Directory) -> None:
     Trainer.start(directory, service.address)
     agent = started(directory)
     command = [sys.executable, "-m", "runstream.agent", "run", "--dir", str(directory.path)]
@@ -109,7 +111,7 @@ def test_an_agent_in_the_foreground_says_that_another_one_runs(service: TestServ
 
 
 def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_point_is_stored_once(
-    service: TestService, directory: Directory
+    service: Service, directory: Directory
 ) -> None:
     chance = random.Random(3)
     trainers = [Trainer.start(directory, service.address) for _ in range(3)]
@@ -126,12 +128,12 @@ def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_po
     started_without_waits(directory)
     for number, trainer in enumerate(trainers):
         settled(trainer)
-        assert service.ledger.values(f"key{number}") == [float(value) for value in range(step)]
+        assert service.values(f"key{number}") == [float(value) for value in range(step)]
         assert trainer.position().acknowledged_points == trainer.logged
 
 
 def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(
-    service: TestService, directory: Directory
+    service: Service, directory: Directory
 ) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
@@ -141,21 +143,21 @@ def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(
     time.sleep(2)
     service.start()
     until(lambda: not agents_of(directory.path))
-    assert service.ledger.values("loss") == [float(step) for step in range(5_000)]
-    assert service.ledger.runs[trainer.run_id].status == 4
+    assert service.values("loss") == [float(step) for step in range(5_000)]
+    assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FAILED
 
 
-def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service: TestService, directory: Directory) -> None:
+def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service: Service, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     trainer.log(range(50_000), batch=100)
     agent.send_signal(signal.SIGTERM)
     until(lambda: gone(agent))
     position = trainer.position()
-    assert position.acknowledged_points == len(service.ledger.values("loss"))
+    assert position.acknowledged_points == len(service.values("loss"))
 
 
-def test_an_agent_whose_directory_is_deleted_ends(service: TestService, directory: Directory) -> None:
+def test_an_agent_whose_directory_is_deleted_ends(service: Service, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     settled(trainer)
@@ -163,7 +165,7 @@ def test_an_agent_whose_directory_is_deleted_ends(service: TestService, director
     until(lambda: gone(agent))
 
 
-def test_an_agent_that_is_started_by_an_operator_stays(service: TestService, directory: Directory) -> None:
+def test_an_agent_that_is_started_by_an_operator_stays(service: Service, directory: Directory) -> None:
     command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(directory.path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=launch.environment(os.environ)) as process:
         until(lambda: directory.agent_runs())
@@ -219,7 +221,7 @@ def test_a_fork_of_the_training_process_starts_agents_on_its_own_account(
     assert ensure_agent(directory).failures == 0
 
 
-def test_a_log_that_grows_is_restarted(service: TestService, tmp_path: Path) -> None:
+def test_a_log_that_grows_is_restarted(service: Service, tmp_path: Path) -> None:
     directory = Directory(tmp_path / "d")
     directory.make()
     from runstream.agent import process
@@ -237,6 +239,7 @@ def test_a_log_that_grows_is_restarted(service: TestService, tmp_path: Path) -> 
     assert max(sizes) <= 1024 * 1024
 
 
+@pytest.mark.reference_only("refuses a run, and accepts it later")
 def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(
     service: TestService, directory: Directory
 ) -> None:
@@ -250,4 +253,4 @@ def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(
     until(lambda: not agents_of(directory.path))
     service.runs.broken = None
     until(lambda: ensure_agent(directory) and not trainer.path.exists())
-    assert service.ledger.values("loss") == [float(step) for step in range(10)]
+    assert service.values("loss") == [float(step) for step in range(10)]

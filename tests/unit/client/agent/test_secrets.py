@@ -15,6 +15,8 @@ from tests.unit.client.agent.conftest import started
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 
+pytestmark = pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
+
 TOKEN = "rst_" + "Secret0123" * 4
 _PROGRAM = """
 import sys, runstream
@@ -52,7 +54,7 @@ def test_a_forked_child_logs_and_reads_with_the_same_token(service: TestService,
     command = [sys.executable, "-c", _FORKING, "0" * 31 + "2"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=80)
     assert done.returncode == 0, done.stderr
-    assert sorted(service.ledger.values("loss")) == [1.0, 2.0, 3.0]
+    assert sorted(service.values("loss")) == [1.0, 2.0, 3.0]
     assert {token for _, token, _ in service.gate.seen} == {TOKEN}
 
 
@@ -80,7 +82,7 @@ def test_a_token_is_in_no_log_no_journal_no_command_line_and_no_environment_of_t
     assert trainer.returncode == 0, errors
     assert TOKEN.encode() not in shown + said + errors
     assert b"has expired" in errors
-    assert service.ledger.values("loss") == [1.0, 2.0]
+    assert service.values("loss") == [1.0, 2.0]
     (kept,) = directory.credentials_path.iterdir()
     assert TOKEN.encode() in kept.read_bytes()
     assert kept.stat().st_mode & 0o777 == 0o600

@@ -6,7 +6,6 @@ from typing import Any
 
 import grpc
 
-from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 
@@ -38,5 +37,6 @@ def texts(trainer: Trainer) -> str:
     return "\n".join(notice["text"] for notice in trainer.position().notices)
 
 
-def values(service: TestService, count: int) -> list[float]:
+def steps(count: int) -> list[float]:
+    """The values of so many points: that of each is its step."""
     return [float(step) for step in range(count)]

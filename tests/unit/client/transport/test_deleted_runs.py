@@ -5,39 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import grpc
+import pytest
 
 from runstream.journal import Directory
 from runstream.transport.transport import Transport
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
 from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
-from tests.unit.client.transport.outcomes import settled, texts, values
+from tests.unit.client.transport.outcomes import settled, steps, texts
 
 
 def test_a_restored_database_is_noticed_counted_and_survived(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(3_500))
     settled(trainer)
     service.stop()
-    lost = service.ledger.restore(committed=1)
-    assert lost == 2_500
+    lost = service.restore_database()
+    assert lost == 3_500
     trainer.log(range(3_500, 4_200))
     service.start()
     settled(trainer)
     assert trainer.position().lost_acknowledged == lost
-    assert "2500 acknowledged points are lost" in texts(trainer)
-    assert service.ledger.values("loss") == [float(step) for step in (*range(1_000), *range(3_500, 4_200))]
-    assert len(service.ledger.producers) == 2
+    assert "3500 acknowledged points are lost" in texts(trainer)
+    assert service.values("loss") == [float(step) for step in range(3_500, 4_200)]
+    assert len(service.producers()) == 2
     position = trainer.position()
-    assert position.producer in {producer.hex() for producer in service.ledger.producers}
+    assert position.producer in service.producers()
     assert position.producer_first_batch == 5
 
 
+@pytest.mark.reference_only("one Open finds an old state, the next one the newest")
 def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -60,79 +63,80 @@ def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
     service.ledger.fault = fault
     trainer.log(range(3_000, 6_000))
     settled(trainer)
-    assert service.ledger.values("loss") == values(service, 6_000)
-    assert len(service.ledger.producers) == 1
+    assert service.values("loss") == steps(6_000)
+    assert len(service.producers()) == 1
     assert trainer.position().lost_acknowledged == 0
     assert "lost" not in texts(trainer)
 
 
-def test_a_run_that_the_service_forgot_is_created_again(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+def test_a_run_that_a_restored_database_does_not_have_is_created_again(
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
     service.stop()
-    service.ledger.runs.clear()
+    assert service.restore_database(with_runs=False) == 10
     trainer.log(range(10, 20))
     service.start()
     settled(trainer)
-    assert service.ledger.values("loss") == values(service, 20)
-    assert service.ledger.runs[trainer.run_id].name == "n"
+    assert trainer.position().lost_acknowledged == 10
+    assert service.values("loss") == [float(step) for step in range(10, 20)]
+    assert service.run(trainer.run_id).name == "n"
 
 
 def test_a_deleted_run_refuses_its_points_until_it_is_restored(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
     service.stop()
-    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
+    service.delete_run(trainer.run_id)
     trainer.log(range(10, 1_510))
     service.start()
     settled(trainer, 10)
     assert trainer.position().run_state == "deleted"
     assert trainer.position().refused == {"run_deleted": 1_500}
-    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_ACTIVE
+    service.restore_run(trainer.run_id)
     until(lambda: trainer.position().run_state == "created")
     trainer.log(range(1_510, 1_520))
     settled(trainer, 20)
-    assert service.ledger.values("loss") == [float(step) for step in (*range(10), *range(1_510, 1_520))]
+    assert service.values("loss") == [float(step) for step in (*range(10), *range(1_510, 1_520))]
     assert texts(trainer).count("was deleted") == 1
     assert "was restored" in texts(trainer)
 
 
 def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
-    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
+    service.delete_run(trainer.run_id)
     trainer.tags(a="b")
     trainer.finish()
     trainer.die()
     until(lambda: not trainer.path.exists())
-    assert service.ledger.runs[trainer.run_id].status == 3
+    assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FINISHED
 
 
 def test_tags_that_waited_for_a_deleted_run_are_written_if_it_is_restored_before_its_end(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(10))
     settled(trainer)
-    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_DELETED
+    service.delete_run(trainer.run_id)
     trainer.tags(a="b")
     until(lambda: trainer.position().run_state == "deleted")
-    service.ledger.runs[trainer.run_id].lifecycle = run_pb2.LIFECYCLE_ACTIVE
+    service.restore_run(trainer.run_id)
     trainer.finish()
     trainer.die()
     until(lambda: not trainer.path.exists())
-    run = service.ledger.runs[trainer.run_id]
-    assert (run.status, dict(run.tags)) == (3, {"a": "b"})
+    run = service.run(trainer.run_id)
+    assert (run.status, dict(run.tags)) == (run_pb2.RUN_STATUS_FINISHED, {"a": "b"})

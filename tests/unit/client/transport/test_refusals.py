@@ -22,7 +22,9 @@ from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
-from tests.unit.client.transport.outcomes import settled, texts, values
+from tests.unit.client.transport.outcomes import settled, steps, texts
+
+pytestmark = pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +85,8 @@ def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
     assert trainer.position().run_state == "refused", "so that nobody waits for it at the end of a process"
     path.write_text("new")
     settled(trainer)
-    assert service.ledger.values("loss") == values(service, 1_000)
-    assert dict(service.ledger.runs[trainer.run_id].params) == {"lr": "0.1"}
+    assert service.values("loss") == steps(1_000)
+    assert dict(service.run(trainer.run_id).params) == {"lr": "0.1"}
     assert "connected to the runstream service" in texts(trainer)
 
 
@@ -107,7 +109,7 @@ def test_missing_rights_are_waited_out(
     until(lambda: words in texts(trainer))
     service.gate.refusal_of = lambda token, workspace: None
     settled(trainer)
-    assert dict(service.ledger.runs[trainer.run_id].tags) == {"stage": "a"}
+    assert dict(service.run(trainer.run_id).tags) == {"stage": "a"}
 
 
 def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
@@ -136,7 +138,7 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
         service.ledger.fault = fault
         settled(trainer)
         assert fired.is_set()
-    assert service.ledger.values("loss") == values(service, count)
+    assert service.values("loss") == steps(count)
     assert {token for token, _ in service.gate.calls("Append")} == {"0", "1", "2", "3"}
     assert "refuses the credentials" not in texts(trainer)
 
@@ -155,8 +157,8 @@ def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_wor
     transports(directory)
     until(lambda: "refuses the credentials" in texts(left) and "refuses the credentials" in texts(elsewhere))
     trainer_with(directory, service, literal("newer", "team-a"))
-    until(lambda: service.ledger.values("loss") == values(service, 100))
-    assert service.ledger.values("b") == []
+    until(lambda: service.values("loss") == steps(100))
+    assert service.values("b") == []
     assert ("of-others", "team-a") not in service.gate.calls("CreateRun")
 
 
@@ -173,7 +175,7 @@ def test_sync_sends_with_its_own_token(
     assert "has expired" in refused.journals[0].last_error
     monkeypatch.setenv("RUNSTREAM_TOKEN", "mine")
     assert sync(directory.path).ok
-    assert service.ledger.values("loss") == values(service, 100)
+    assert service.values("loss") == steps(100)
 
 
 def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(

@@ -11,13 +11,16 @@ import pytest
 
 from runstream.journal import Directory
 from runstream.transport.transport import Transport
+from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts
 
 
+@pytest.mark.reference_only("the real service has no reason to refuse this stream")
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -39,12 +42,13 @@ def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_sp
     transports(directory)
     until(lambda: words in texts(trainer))
     time.sleep(0.3)
-    assert service.ledger.opens == 1
+    assert service.opens() == 1
     service.ledger.fault = lambda *_: None
     trainer.finish()  # the end asks once more
     settled(trainer)
 
 
+@pytest.mark.reference_only("the real service has no reason to refuse this producer")
 def test_one_producer_that_is_refused_does_not_hold_up_the_others(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -64,34 +68,33 @@ def test_one_producer_that_is_refused_does_not_hold_up_the_others(
     assert "no good" in first.position().last_error
 
 
+@pytest.mark.real_only("only the real service checks names")
 def test_a_run_that_is_refused_does_not_hold_up_the_others(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
-    service.runs.faults = [Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such user")]
     transports(directory)
-    first = Trainer.start(directory, service.address)
+    first = Trainer.start(directory, service.address, experiment="a\nb")
     until(lambda: first.position().run_state == "refused")
     second = Trainer.start(directory, service.address)
     second.log(range(10))
     settled(second)
-    assert "no such user" in texts(first)
+    assert "has the control character" in texts(first)
 
 
 def test_refusals_of_the_service_are_counted_and_told(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
-    service.ledger.refuse_keys = {"bad"}
     trainer = Trainer.start(directory, service.address)
-    trainer.log(range(10), "bad")
+    trainer.log(range(10), "k" * 251)
     trainer.log(range(10), "good")
     transports(directory)
     settled(trainer, 10)
     assert trainer.position().refused == {"key_too_long": 10}
-    assert "key bad" in texts(trainer)
+    assert "kkkk" in texts(trainer)
 
 
 def test_params_of_which_one_is_refused_are_written_except_for_that_one(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -100,12 +103,13 @@ def test_params_of_which_one_is_refused_are_written_except_for_that_one(
     trainer.params(a="2", b="2", c="3")
     trainer.tags(x="y")
     settled(trainer)
-    run = service.ledger.runs[trainer.run_id]
+    run = service.run(trainer.run_id)
     assert dict(run.params) == {"a": "1", "b": "2", "c": "3"}
     assert dict(run.tags) == {"x": "y"}
     assert "param 'a' refused" in texts(trainer)
 
 
+@pytest.mark.reference_only("the service has a bug")
 def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -116,10 +120,11 @@ def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting
     trainer.tags(good="1")
     trainer.finish()
     until(lambda: trainer.position().finished)
-    run = service.ledger.runs[trainer.run_id]
-    assert (dict(run.params), dict(run.tags), run.status) == ({}, {"good": "1"}, 3)
+    run = service.run(trainer.run_id)
+    assert (dict(run.params), dict(run.tags), run.status) == ({}, {"good": "1"}, run_pb2.RUN_STATUS_FINISHED)
 
 
+@pytest.mark.reference_only("counts the calls")
 def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -130,21 +135,23 @@ def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
     service.start()
     transports(directory)
     settled(trainer)
-    assert service.ledger.runs[trainer.run_id].tags["progress"] == "2999"
+    assert service.run(trainer.run_id).tags["progress"] == "2999"
     assert len([method for method, _ in service.runs.calls if method == "SetTags"]) < 20
 
 
+@pytest.mark.real_only("its limits are what counts")
 def test_large_calls_are_split_below_the_limits_of_the_service(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     for part in range(5):
         trainer.tags(**{f"k{part}-{number}": "x" * 8_000 for number in range(30)})
     transports(directory)
     settled(trainer)
-    assert len(service.ledger.runs[trainer.run_id].tags) == 150
+    assert len(service.run(trainer.run_id).tags) == 150
 
 
+@pytest.mark.reference_only("the real service does that for launches alone: tests/integration/test_launches.py")
 def test_a_derived_id_may_lead_to_another_run(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -157,21 +164,21 @@ def test_a_derived_id_may_lead_to_another_run(
     assert "has ended" not in texts(trainer), "the training process says it"
 
 
+@pytest.mark.real_only("only the real service compares experiments")
 def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
-    service.runs.faults = [
-        Refused(grpc.StatusCode.ALREADY_EXISTS, "RUN_IN_OTHER_EXPERIMENT"),
-    ]
-    trainer = Trainer.start(directory, service.address)
     transports(directory)
+    first = Trainer.start(directory, service.address, experiment="other")
+    settled(first)
+    trainer = Trainer.start(directory, service.address, first.run_id)
     trainer.log(range(10))
     settled(trainer)
     assert "points go to the run of that id" in texts(trainer)
 
 
 def test_a_journal_that_joins_a_run_does_not_create_it(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address, joins=True, ends_run=False)
     trainer.params(a="b")
@@ -179,7 +186,7 @@ def test_a_journal_that_joins_a_run_does_not_create_it(
     transports(directory)
     settled(trainer, 0)
     assert trainer.position().refused == {"run_not_found": 10}
-    assert "CreateRun" not in [method for method, _ in service.runs.calls]
+    assert service.all_runs() == []
     trainer.finish(ends_run=False)
     trainer.die()
     until(lambda: not trainer.path.exists())

@@ -7,19 +7,20 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from runstream.journal import Directory, MemoryJournal, Position
 from runstream.transport.transport import Transport
+from runstream.v1 import run_pb2
 from tests.unit.client.reference_service import TestService
+from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import QUICK, delete, until
 from tests.unit.client.transport.journals import Trainer, create_record
-from tests.unit.client.transport.outcomes import settled, texts, values
+from tests.unit.client.transport.outcomes import settled, steps, texts
 
 
-def test_a_journal_in_memory_is_sent_like_one_on_disk(
-    service: TestService, transports: Callable[..., Transport]
-) -> None:
+def test_a_journal_in_memory_is_sent_like_one_on_disk(service: Service, transports: Callable[..., Transport]) -> None:
     journal = MemoryJournal(create_record(service.address))
     trainer = Trainer(journal, journal.create, None)
     transport = transports()
@@ -33,11 +34,11 @@ def test_a_journal_in_memory_is_sent_like_one_on_disk(
 
     until(lambda: position().finished)
     assert position().acknowledged_points == 5_000
-    assert service.ledger.values("loss") == values(service, 5_000)
+    assert service.values("loss") == steps(5_000)
 
 
 def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(
-    service: TestService, transports: Callable[..., Transport]
+    service: Service, transports: Callable[..., Transport]
 ) -> None:
     # Positions are saved rarely, so that its end is answered between two saves.
     transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
@@ -52,6 +53,7 @@ def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_i
     assert saved[-1].finished
 
 
+@pytest.mark.reference_only("the limit of the real service is some hundred times as high")
 def test_more_producers_than_a_stream_takes_have_their_turns(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -62,11 +64,12 @@ def test_more_producers_than_a_stream_takes_have_their_turns(
         trainer.log(range(100), f"key{number}")
     for number, trainer in enumerate(trainers):
         settled(trainer)
-        assert service.ledger.values(f"key{number}") == values(service, 100)
+        assert service.values(f"key{number}") == steps(100)
 
 
+@pytest.mark.real_only("so many points")
 def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behind_them(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transport = transports(directory)
@@ -77,11 +80,11 @@ def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behin
     trainer.log(range(330_000, 331_000))
     transports(directory)
     settled(trainer)
-    assert service.ledger.values("loss") == values(service, 331_000)
+    assert service.values("loss") == steps(331_000)
 
 
 def test_a_copy_is_sent_without_storing_anything_twice_and_stays(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+    service: Service, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(1_500))
@@ -96,12 +99,12 @@ def test_a_copy_is_sent_without_storing_anything_twice_and_stays(
         position = Position.load(tmp_path / copy)
         assert position is not None
         assert position.acknowledged_points == (1_500 if copy == "short" else 4_000)
-    assert service.ledger.values("loss") == values(service, 4_000)
+    assert service.values("loss") == steps(4_000)
     assert (tmp_path / "long" / "00000001.seg").exists()
 
 
 def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(5_000))
@@ -113,14 +116,14 @@ def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
     segment.write_bytes(data)
     transports(directory)
     until(lambda: not trainer.path.exists())
-    stored = service.ledger.values("loss")
+    stored = service.values("loss")
     assert len(stored) == len(set(stored)) == 4_000
-    assert len(service.ledger.producers) == 2
-    assert service.ledger.runs[trainer.run_id].status == 3
+    assert len(service.producers()) == 2
+    assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FINISHED
 
 
 def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(3_000))
@@ -129,13 +132,13 @@ def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_reco
     segment.write_bytes(segment.read_bytes()[:-100])
     transport = transports(directory)
     until(lambda: not trainer.path.exists())
-    assert service.ledger.values("loss") == values(service, 2_000)
-    assert service.ledger.runs[trainer.run_id].status == 4
+    assert service.values("loss") == steps(2_000)
+    assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FAILED
     until(lambda: transport.journals == 0)
 
 
 def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_others(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     bad = Trainer.start(directory, service.address)
     bad.die()
@@ -149,11 +152,8 @@ def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_o
     assert bad.path.exists()
 
 
-def test_a_directory_that_is_deleted_is_forgotten(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
-) -> None:
-    service.stop()
-    trainer = Trainer.start(directory, service.address)
+def test_a_directory_that_is_deleted_is_forgotten(directory: Directory, transports: Callable[..., Transport]) -> None:
+    trainer = Trainer.start(directory, "127.0.0.1:1")
     trainer.log(range(10))
     transport = transports(directory)
     until(lambda: transport.journals == 1)
@@ -161,6 +161,7 @@ def test_a_directory_that_is_deleted_is_forgotten(
     until(lambda: transport.journals == 0)
 
 
+@pytest.mark.reference_only("answers everything but one Open")
 def test_a_service_that_does_not_answer_open_is_given_up(
     service: TestService, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
@@ -174,29 +175,20 @@ def test_a_service_that_does_not_answer_open_is_given_up(
     transports(directory, limits=dataclasses.replace(QUICK, open_timeout_s=0.2))
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(10))
-    service.ledger.wait_for(lambda: service.ledger.opens >= 2)
+    service.ledger.wait_for(lambda: service.opens() >= 2)
     gate.set()
     settled(trainer)
     assert "no answer to Open" in texts(trainer)
 
 
+@pytest.mark.real_only("only the real service knows the steps")
 def test_steps_that_an_earlier_process_has_logged_are_told(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: Callable[..., Transport]
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(100))
     settled(trainer)
-    create = service.runs.CreateRun
-
-    def has_points(request: Any, context: Any) -> Any:
-        response = create(request, context)
-        response.attempt_has_points = True
-        return response
-
-    service.runs.CreateRun = has_points  # type: ignore[method-assign]
-    service.stop()
-    service.start()
     again = Trainer.start(directory, service.address, trainer.run_id)
     again.log(range(50, 60))
     settled(again)
