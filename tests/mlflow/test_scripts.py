@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import uuid
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +15,6 @@ import mlflow
 import pytest
 
 from tests.support.stock import mlflow_environment
-
-with warnings.catch_warnings():
-    # What they do when they are imported is theirs.
-    warnings.simplefilter("ignore")
-    import mlflow.sklearn
-    from mlflow.models import infer_signature
-    from sklearn.datasets import load_iris
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import train_test_split
 
 JOB = Path(__file__).with_name("remote_job.py")
 
@@ -53,6 +43,13 @@ def _asynchronous(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_quickstart(client: mlflow.MlflowClient, name: str) -> None:
+    # Not when tests are collected: each worker of pytest would import scikit-learn and SciPy, which takes a second.
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+
     features, species = load_iris(return_X_y=True, as_frame=True)
     train_x, test_x, train_y, test_y = train_test_split(features, species, random_state=8)
     params = {"solver": "lbfgs", "max_iter": 500, "random_state": 8}
@@ -134,6 +131,9 @@ def test_a_sweep_of_nested_runs_becomes_a_table(client: mlflow.MlflowClient, nam
 def test_a_remote_job_logs_by_itself_to_the_run_it_was_given(
     client: mlflow.MlflowClient, name: str, tmp_path: Path
 ) -> None:
+    import mlflow.sklearn
+    from sklearn.datasets import load_iris
+
     experiment_id = client.create_experiment(name)
     run_id = client.create_run(experiment_id, run_name="given").info.run_id
     settings = {

@@ -19,10 +19,11 @@ from runstream_service.monitoring import logs
 def _restore() -> Iterator[None]:
     """Gives pytest its logging back."""
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    ours = structlog.get_config()
     yield
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**ours)
 
 
 def records(stream: io.StringIO) -> list[dict[str, Any]]:
