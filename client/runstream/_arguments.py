@@ -12,12 +12,12 @@ from runstream._values import INT64_MAX, INT64_MIN, RefusedValue, capture_step, 
 
 
 def keys_to_read(keys: str | Iterable[str] | None) -> list[str]:
-    """Metric keys: a string is one key; None asks for all, which is an empty list in a message."""
+    """A list of metric keys: a string is one key; None asks for all keys, which is an empty list in a message."""
     return [] if keys is None else some_keys(keys, "None asks for all keys")
 
 
 def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
-    """At least one metric key; a string is one key. `otherwise` completes the error message for an empty list."""
+    """A list of at least one metric key; a string is one key. `otherwise` completes the error for an empty list."""
     names = strings("keys", keys)
     if not names:
         # In a message, an empty list means all keys.
@@ -26,19 +26,19 @@ def some_keys(keys: str | Iterable[str], otherwise: str) -> list[str]:
 
 
 def run_ids_to_read(run_ids: str | Iterable[str]) -> list[str]:
-    """Run ids; a string is one id."""
+    """A list of run ids in their plain form; a string is one id."""
     return [check_run_id(one) for one in strings("run_ids", run_ids)]
 
 
 def text(name: str, value: str) -> str:
-    """A string."""
+    """Returns the value; raises TypeError, which names the argument, if it is not a string."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     return value
 
 
 def strings(name: str, value: str | Iterable[str]) -> list[str]:
-    """Some strings, perhaps none; a single one is one of them."""
+    """A list of strings, which may be empty; a single string becomes a list of one."""
     if isinstance(value, str):
         return [value]
     strings = list(value) if isinstance(value, Iterable) else [value]
@@ -49,11 +49,11 @@ def strings(name: str, value: str | Iterable[str]) -> list[str]:
 
 
 def order_by_best(key: str, goal: str) -> str:
-    """The field of a search that orders runs by the best value of a metric, best first. A name can be in any of three
-    kinds of quotes, and nothing in it can be masked."""
+    """The order of a search by the best value of a metric, best first. The key is quoted with a kind of quotes that it
+    does not contain, as a search knows no escapes. Raises ValueError if it contains all three kinds."""
     quote = next((quote for quote in "`\"'" if quote not in text("key", key)), None)
     if quote is None:
-        raise ValueError(f"key {key!r} has quotes of all three kinds, so no search can name it; give run_ids")
+        raise ValueError(f"key {key!r} has quotes of all three kinds, so no search can name it; pass run_ids instead")
     return f"{goal}(metrics.{quote}{key}{quote}) {'ASC' if goal == 'min' else 'DESC'}"
 
 
@@ -72,7 +72,7 @@ def integer(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX
 
 
 def integer_or_none(name: str, value: Any, least: int = INT64_MIN, most: int = INT64_MAX) -> int | None:
-    """A whole number as in `integer`, or None."""
+    """As `integer`, but None stays None."""
     return None if value is None else integer(name, value, least, most)
 
 

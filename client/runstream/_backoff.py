@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-# Not the one of the module `random`: that is the training script's, which expects the same numbers after the same seed.
+# Not the functions of the module `random`: a training script that sets their seed expects the same numbers every time.
 RANDOM = random.SystemRandom()
 
 
@@ -23,14 +23,15 @@ class Backoff:
         self._max_s = max_s
         self._least_part = 1.0 - jitter
         self._failures = 0
-        self._asked_s = 0.0  # what the service asked for last
+        self._asked_s = 0.0  # the last wait that the service asked for
 
     def reset(self) -> None:
-        """The action succeeded: the next failure counts as the first."""
+        """Notes that the action succeeded: the next failure counts as the first."""
         self._failures = 0
 
     def next_s(self, retry_after_s: float | None = None, at_least_s: float = 0.0) -> float:
-        """The wait before the next try. Jitter keeps thousands of ranks from coming back at the same moment."""
+        """The wait in seconds before the next try: at least `retry_after_s`, which the service asked for, and
+        `at_least_s`. Jitter keeps thousands of ranks from coming back at the same moment."""
         ceiling = min(self._max_s, self._first_s * 2 ** min(self._failures, 30))
         self._failures += 1
         self._asked_s = retry_after_s or 0.0
@@ -40,7 +41,8 @@ class Backoff:
     def wait(
         self, changed: threading.Condition, seconds: float, stopping: Callable[[], bool], retry_now: Callable[[], bool]
     ) -> None:
-        """Waits on `changed`, which the caller holds. `retry_now` shortens the wait to what the service asked for."""
+        """Waits on the condition `changed`, which the caller holds, for at most `seconds`. Once `retry_now()` is true,
+        it only waits as long as the service asked for; once `stopping()` is true, not at all."""
         begun = time.monotonic()
         changed.wait_for(lambda: stopping() or retry_now(), seconds)
         left = begun + min(seconds, self._asked_s) - time.monotonic()

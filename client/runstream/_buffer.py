@@ -1,5 +1,4 @@
-"""Hands points from the training thread to the recorder's thread. Points enter through `put` alone, whose time is what
-log() costs.
+"""Hands points from the training thread to the recorder's thread. The time of `put` is what log() costs.
 
 There is one lock. It is held for about ten bytecodes, and never while anything waits. It is an RLock, because a signal
 handler that logs may interrupt log() on the same thread in the middle of what the lock protects. CPython runs signal
@@ -15,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from runstream._batches import key_not_a_string, shown_key
+from runstream._columns import key_not_a_string, shown_key
 from runstream._device_values import DeviceValue
 from runstream._run_logger import RunLogger
 from runstream._threads import RLock
@@ -48,11 +47,11 @@ def row_bytes(points: int) -> int:
 
 # This many rows wake the recorder early: enough rows that waking it costs little per row, few enough that it keeps up.
 _WAKE_ROWS = 500
-_TEMPORARY = ("journal_full",)  # reasons to refuse points that may pass
+_TEMPORARY = ("journal_full",)  # reasons to refuse points that may end again
 
 
 class Marker:
-    """Stands in the queue behind everything logged before; reached when all of that is in the journal."""
+    """Put into the queue behind everything that was logged before it; reached when all of that is in the journal."""
 
 
 # One log() call: metrics, step (an int or a DeviceValue), time in microseconds.
@@ -102,17 +101,16 @@ class Buffer:
         self._logger = logger
         self._on_first = on_first
         self._on_many = on_many
-        self.closed_for = (
-            ""  # why further points are refused: finished, journal_full, recorder_died; empty: they are not
-        )
-        # By reason. It is no Counter: `+= 1` of a new reason would call a Python function in between.
+        # Why further points are refused: finished, journal_full or recorder_died. Empty: they are accepted.
+        self.closed_for = ""
+        # By reason. Not a Counter: `+= 1` of a new reason would call a Python function in between.
         self.refused: defaultdict[str, int] = defaultdict(int)
-        self._written = 0  # points that are in the journal, or were
-        self._acknowledged = 0  # of those, as the agent says
-        self._refused_by_service: Mapping[str, int] = {}  # of those, too
+        self._written = 0  # points that are or were in the journal
+        self._acknowledged = 0  # those of `_written` that the service has acknowledged
+        self._refused_by_service: Mapping[str, int] = {}  # those of `_written` that the service has refused, by reason
 
     def put(self, metrics: Mapping[str, Any], step: Any, time_unix_us: Any) -> None:
-        """Takes one row, in about a microsecond."""
+        """Adds the row of one log() call, in about a microsecond. Refuses what is invalid, and counts it."""
         row = metrics.copy() if type(metrics) is dict else self._row_of(metrics)
         for value in row.values():
             if type(value) not in IMMUTABLE_TYPES:
@@ -166,14 +164,14 @@ class Buffer:
         return self._since_s if self._rows else None
 
     def take(self) -> tuple[list[Row | Marker], float]:
-        """Takes all rows in one step; returns them, and when the first of them was added, by the monotonic clock. (To
-        note the time of each row, log() would have to read the clock.)"""
+        """Removes and returns all rows, and when the first of them was added, by the monotonic clock. (To note the time
+        of each row, every log() would have to read that clock.)"""
         with self._lock:
             rows, self._rows = self._rows, []
             return rows, self._since_s
 
     def adjust_bytes(self, freed_bytes: int) -> None:
-        """Gives back this many bytes after rows were packed (takes more, if negative)."""
+        """Frees this many bytes after rows were packed; if negative, charges more."""
         with self._lock:
             self._free_bytes += freed_bytes
 
@@ -221,7 +219,7 @@ class Buffer:
             self.refused[reason] += points
 
     def drop_waiting(self, reason: str) -> None:
-        """Counts all waiting points as refused: nobody will write them any more."""
+        """Drops all waiting points and counts them as refused, as they will never be written."""
         with self._lock:
             self._rows = []
             waiting = self._max_points - self._free_points
@@ -256,8 +254,8 @@ class Buffer:
             return Counters(waiting, size, max(0, self._written - settled), self._acknowledged, refused)
 
     def _row_of(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """The row of a mapping that is no dict. It is empty, and refused, if `metrics` is no mapping; a list of pairs
-        is none, though dict() would accept it."""
+        """The row of a mapping that is not a dict. What is not a mapping is refused, and an empty row returned: also
+        for a list of pairs, though dict() would accept it."""
         if hasattr(metrics, "keys"):
             return dict(metrics)
         self.refuse(1, "not_a_mapping")
@@ -290,7 +288,7 @@ class Buffer:
                 self._refuse_row((key,), "bad_value", f"could not be read: {describe(error)}")
             else:
                 if key in captured:
-                    self._refuse_row((key,), "bad_value", "is there twice, as a key and in a nested dict")
+                    self._refuse_row((key,), "bad_value", "was passed twice, as a key and in a nested dict")
                 else:
                     captured[key] = value
 
@@ -336,7 +334,7 @@ class Buffer:
 
 def _full_key(prefix: str | None, key: object) -> str | None:
     """The key of a value, "prefix/key" in a nested dict, as a plain str: a subclass may have a hash that raises. None
-    if it is no string; small integers, such as those of classes, are keys of nested dicts."""
+    if it is not a string; in nested dicts, integers such as class numbers are keys as well."""
     if isinstance(key, str):
         plain = str.__str__(key)
         return plain if prefix is None else f"{prefix}/{plain}"

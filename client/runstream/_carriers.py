@@ -1,4 +1,5 @@
-"""What brings journals to the service: an agent in its own process or, where none can be started, a thread in this one.
+"""What sends the journals to the service: an agent in its own process or, where none can be started, a thread of this
+process.
 
 Only the recorder's thread uses a carrier, except for `stop`.
 """
@@ -16,21 +17,20 @@ if TYPE_CHECKING:
     from runstream.journal import Directory, MemoryJournal, Position
     from runstream.journal.locks import FileLock
 
-_PATIENCE = 2  # starts of an agent that may fail before a thread does its work
+_FAILED_STARTS = 2  # after this many failed starts of an agent, a thread does its work
 
 
 class Carrier:
-    """Brings nothing: the journals are sent later, by `runstream sync`."""
+    """Leaves journals on disk to an operator's agent or to `runstream sync`; a thread sends those in memory."""
 
     def __init__(self) -> None:
         self._memory_thread = _TransportThread()
 
     def ensure(self, directory: Directory) -> None:
-        """Sees to it that the journals of the directory are brought to the service. Called every second or so; never
-        raises."""
+        """Makes sure that something sends the journals of the directory. Called about once a second; never raises."""
 
     def add(self, journal: MemoryJournal, endpoint: Endpoint) -> None:
-        """Brings a journal in memory to the service, from a thread of this process. OSError if there is none."""
+        """Sends a journal in memory from a thread of this process. Raises OSError if no thread can be started."""
         self._memory_thread.start(None)
         self._memory_thread.transport.add(journal, endpoint)
 
@@ -39,21 +39,21 @@ class Carrier:
         return self._memory_thread.transport.position(journal_id) if self._memory_thread.runs else None
 
     def appended(self) -> None:
-        """Something was appended to a journal in memory."""
+        """Wakes the thread, as something was appended to a journal."""
         if self._memory_thread.runs:
             self._memory_thread.transport.wake()
 
     def stop(self) -> None:
-        """The process ends."""
+        """Stops the threads at the end of the process; waits a few seconds for the last acknowledgements."""
         self._memory_thread.stop()
 
     def abandon_in_child(self) -> None:
-        """In a forked child: everything belongs to the parent."""
+        """In a forked child: closes what was inherited, as everything belongs to the parent."""
         self._memory_thread.abandon_in_child()
 
 
 class ThreadCarrier(Carrier):
-    """With RUNSTREAM_AGENT=thread."""
+    """Sends all journals from threads of this process, with RUNSTREAM_AGENT=thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class ThreadCarrier(Carrier):
 
 
 class AgentCarrier(ThreadCarrier):
-    """Starts the agent if none runs."""
+    """Starts an agent if none runs; if that fails repeatedly, sends from a thread of this process."""
 
     def __init__(self) -> None:
-        # Only where it is needed, since `import runstream` should be quick; and not in the recorder's thread: a process
-        # that forks in the middle of an import leaves a child that cannot import the same.
+        # Imported here, since `import runstream` should be quick; and not in the recorder's thread: a process that
+        # forks in the middle of an import leaves a child that cannot import the same module.
         from runstream.agent.launch import ensure_agent
 
         super().__init__()
@@ -97,7 +97,7 @@ class AgentCarrier(ThreadCarrier):
         if self._thread.runs:
             return
         state = self._ensure_agent(directory)
-        if state.state == "failed" and state.failures >= _PATIENCE:
+        if state.state == "failed" and state.failures >= _FAILED_STARTS:
             warn_about_process(
                 "no agent can be started (%s). A thread of this process sends the journals in %s instead: gRPC runs in "
                 "this process, where a fork or a lack of threads may disturb it, and what is not sent when the process "
@@ -125,11 +125,12 @@ class _TransportThread:
 
     @property
     def runs(self) -> bool:
-        """Whether it was started."""
+        """Whether the transport was started."""
         return self.transport is not None
 
     def start(self, directory: Directory | None) -> None:
-        """Starts it, unless another process brings the journals of this directory. Raises OSError if it cannot."""
+        """Starts the transport, unless another process sends the journals of this directory. Raises OSError if it
+        cannot be started."""
         if self.runs:
             return
         if are_threads_patched():
@@ -153,7 +154,7 @@ class _TransportThread:
         self.transport = transport
 
     def stop(self) -> None:
-        """Takes the last acknowledgements, and saves what they say."""
+        """Waits a few seconds for the last acknowledgements, and saves the positions."""
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.stop()
@@ -170,4 +171,4 @@ class _TransportThread:
 
 
 def _log(level: str, text: str) -> None:
-    logger.debug("%s: %s", level, text)  # what concerns a run is in its notices
+    logger.debug("%s: %s", level, text)  # users see what concerns a run in its notices

@@ -15,10 +15,9 @@ registered right after that first channel was made.
 GRPC_ENABLE_FORK_SUPPORT=0 disables handlers inside of gRPC that all this depends on. A forked child that opened a
 channel then would abort, so it gets an error instead.
 
-What ended before the fork is a danger, too. A call or channel that nobody needs any more takes a lock when it is
-destroyed, and a thread of gRPC may have held that lock when the process forked. In the child that thread does not
-exist, and whichever thread the garbage collector runs in waits forever, be it the trainer's. So the child keeps what
-its parent had.
+Calls and channels that ended before the fork are a danger, too. Destroying one takes a lock, which a thread of gRPC may
+have held when the process forked. In the child that thread does not exist, so the thread that the garbage collector
+happens to run in, perhaps the trainer's, would wait forever. So the child never destroys what its parent had.
 """
 
 from __future__ import annotations
@@ -55,14 +54,15 @@ class Channels:
         self._core_keepalive: grpc.Channel | None = None
         self._forking = False
         self._inside = 0  # threads that are inside of gRPC
-        self._streams: set[Any] = set()  # calls that are read piece by piece
+        self._streams: set[Any] = set()  # calls with streamed responses that have not ended
         self._cannot_be_used = False  # in a forked child, where gRPC would abort
-        self._not_destroyed_yet: weakref.WeakSet[Any] = weakref.WeakSet()  # channels and calls, also those that ended
+        self._not_destroyed_yet: weakref.WeakSet[Any] = weakref.WeakSet()  # channels and calls, even if they ended
 
     @contextmanager
     def lease(self, endpoint: Endpoint, *, is_stream: bool = False) -> Iterator[grpc.Channel]:
-        """The channel to an endpoint, opened if need be. Waits while a fork is under way. A fork waits for the end of
-        the block; for that of a stream, only while it is `inside`."""
+        """Yields the channel to an endpoint, opened if need be. Waits while a fork is under way. A fork waits for the
+        end of the block; if `is_stream`, only while a thread is in a block of `inside`. Raises FailedPrecondition if
+        gRPC cannot be used here, or a file for TLS cannot be read."""
         with self._changed:
             self._changed.wait_for(lambda: not self._forking)
             self._prepare()
@@ -82,7 +82,8 @@ class Channels:
 
     @contextmanager
     def inside(self, stream: Any = None) -> Iterator[None]:
-        """Starting a stream, or reading the next piece of one. A fork cancels streams: in the child they have ended."""
+        """A block that starts a stream, or reads the next piece of one. A fork cancels streams: in the child they have
+        ended, and raise Unavailable."""
         with self._changed:
             self._changed.wait_for(lambda: not self._forking)
             if stream is not None and stream not in self._streams:
@@ -114,7 +115,7 @@ class Channels:
 
     def _release(self, channel: grpc.Channel) -> None:
         if channel not in self._users:
-            return  # it is that of a forked process's parent
+            return  # it belongs to the parent of this forked process
         self._users[channel] -= 1
         if not self._users[channel]:
             del self._users[channel]
@@ -128,8 +129,8 @@ class Channels:
         self._streams.add(call)
 
     def cancel_stream(self, call: grpc.Call) -> None:
-        """Ends a stream of this process, wherever it is."""
-        if call in self._streams:  # a stream of a forked process's parent is not to be touched
+        """Ends a stream of this process, at any point of the call."""
+        if call in self._streams:  # a stream of this forked process's parent must not be touched
             self._streams.discard(call)
             call.cancel()
 
@@ -142,8 +143,8 @@ class Channels:
                 self._dialer.next_turn(endpoint)
 
     def before_fork(self, deadline: float) -> bool:
-        """Cancels streams, waits for threads that are inside of gRPC until `deadline` (monotonic seconds), and closes
-        all channels in which none is left."""
+        """Cancels streams, waits until no thread is inside of gRPC or the `deadline` (monotonic seconds) has passed,
+        and closes all channels that no thread uses. Returns whether no thread was left."""
         with self._changed:
             self._forking = True
             for call in list(self._streams):
@@ -181,8 +182,8 @@ class Channels:
 _never_destroyed: list[object] = []
 
 
-class _OfProcess:
-    """The channels of this process; a forked child has others."""
+class _ProcessChannels:
+    """Holds the channels of this process, and replaces them in a forked child."""
 
     def __init__(self) -> None:
         self.channels = Channels()
@@ -190,7 +191,7 @@ class _OfProcess:
         self._registered = False
 
     def register(self) -> None:
-        """Registers the handlers, once."""
+        """Registers the fork handlers, once."""
         if not self._registered and hasattr(os, "register_at_fork"):
             self._registered = True
             os.register_at_fork(
@@ -211,10 +212,10 @@ class _OfProcess:
         self.channels = self.channels.for_child()
 
 
-_of_process = _OfProcess()
-_register_fork_handlers = _of_process.register
+_process_channels = _ProcessChannels()
+_register_fork_handlers = _process_channels.register
 
 
 def channels() -> Channels:
-    """Those of this process."""
-    return _of_process.channels
+    """The channels of this process."""
+    return _process_channels.channels

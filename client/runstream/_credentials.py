@@ -1,4 +1,4 @@
-"""Who the caller is, as far as the client knows: a token, or where to read it, and the workspace.
+"""The credentials of calls: a token, or where to read it, and the workspace.
 
 The text of a token is in no `repr`, and in no pickle: a handle that is sent to another process takes the token of that
 process's own environment. A file is read again for each call, so a token that somebody replaces there is used at once.
@@ -17,7 +17,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Secret:
-    """A text that is never shown."""
+    """A text that no `repr`, log or pickle shows."""
 
     __slots__ = ("_text",)
 
@@ -25,7 +25,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text, for a call."""
+        """The text itself, to be sent with a call or written to a private file."""
         return self._text
 
     def __bool__(self) -> bool:
@@ -45,14 +45,15 @@ class Secret:
 
 
 class Token(NamedTuple):
-    """A token as it is now. `problem` says why there is none although one was configured."""
+    """A token as read for one call. `problem` says why there is none although one was configured."""
 
     secret: Secret
     problem: str = ""
 
 
 class Credentials(NamedTuple):
-    """One of `token`, `token_file` and `login_file` is set, or none. `source` names it in messages."""
+    """At most one of `token`, `token_file` and `login_file` is set. `source` is its name in messages; empty: there is
+    no token."""
 
     token: Secret = Secret()
     token_file: str = ""
@@ -77,7 +78,7 @@ class Credentials(NamedTuple):
                 return Token(Secret(), f"{self.login_file} has the token of another service, {login.address}")
             return Token(login.token, login.problem)
         if self.source and not self.token:
-            return Token(Secret(), f"{self.source} was not handed on to this process")
+            return Token(Secret(), f"{self.source} was not passed on to this process")
         return Token(self.token)
 
     def metadata_with(self, token: Token) -> Metadata:
@@ -91,19 +92,21 @@ class Credentials(NamedTuple):
 
 
 def check_token(text: object, what: str) -> str:
-    """A token as it may be sent. The error names `what` it is, and never its text."""
+    """Returns a token that can be sent. Raises TypeError or ValueError, which says `what` is wrong and never contains
+    its text."""
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a string, not {type(text).__name__}")
     if not 1 <= len(text) <= _MAX_TOKEN or not all("!" <= character <= "~" for character in text):
         raise ValueError(
-            f"{what} is no token ({len(text)} characters): expected 1 to {_MAX_TOKEN} visible ASCII characters "
+            f"{what} is not a token ({len(text)} characters): expected 1 to {_MAX_TOKEN} visible ASCII characters "
             "without blanks"
         )
     return text
 
 
 def check_workspace(text: object, what: str) -> str:
-    """The name of a workspace as it may be sent; the service knows which there are."""
+    """Returns a workspace name that can be sent; whether the workspace exists, only the service knows. Raises TypeError
+    or ValueError, which names `what` is wrong."""
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a string, not {type(text).__name__}")
     if not 1 <= len(text) <= _MAX_WORKSPACE or not all("!" <= character <= "~" for character in text):
@@ -125,13 +128,13 @@ def _read_token_file(path: str) -> Token:
 
 
 def is_private(path: str) -> bool:
-    """Whether nobody but its owner, who is this user, can read a file. Raises OSError."""
+    """Whether a file belongs to this user and nobody else can read or write it. Raises OSError."""
     status = os.stat(path)
     return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 def write_private(path: str, data: bytes) -> None:
-    """Replaces a file that only this user may read, and makes its directory. Raises OSError."""
+    """Writes a file that only this user can read, in one step, and makes its directory. Raises OSError."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     temporary = f"{path}.new-{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):

@@ -16,8 +16,8 @@ from typing import Any
 from runstream._device_values import DeviceValue
 from runstream._values import RefusedValue, describe, to_float, whole_step
 
-_STUCK_S = 5.0  # a thread that takes longer to read one value is left behind
-_MAX_STUCK = 3  # how many threads are left behind; after that, values wait for one of them to return
+_STUCK_S = 5.0  # a thread that takes longer to read one value is replaced
+_MAX_STUCK = 3  # how many stuck threads are replaced; after that, values wait for one of them to return
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.005, 0.25  # the pause between two rounds of checks whether values are ready
 # A round of checks may take this fraction of the time between two rounds: many values only wait if the device hangs.
 _POLL_SHARE = 0.1
@@ -26,7 +26,7 @@ _PAUSE_S = 0.000_05
 
 
 class DevicePoint:
-    """A point whose value or step is on a device. Once read, both are numbers, or `refusal` is a (reason, words)."""
+    """A point whose value or step is on a device. Once read, both are numbers, or `refusal` is a (reason, text)."""
 
     __slots__ = ("abandoned", "key", "number", "owner", "refusal", "step", "time_unix_us", "value", "waiting_since_s")
 
@@ -46,7 +46,7 @@ class DevicePoint:
         self.time_unix_us = time_unix_us
         self.value = value
         self.waiting_since_s = waiting_since_s  # by the monotonic clock
-        self.owner = owner  # gets the point when it is read
+        self.owner = owner  # the Packer that gets the point when it is read
         self.refusal: tuple[str, str] | None = None
         self.abandoned = False  # nobody waits for it any more
 
@@ -82,9 +82,9 @@ class DevicePoint:
 
 
 class DeviceReader:
-    """Takes points, and returns them in the order in which they are read. Calls `wake` when some are read.
+    """Accepts points, and returns them in the order in which they are read. Calls `wake` when some are read.
 
-    Bound: the points that the caller hands over. At most `_MAX_STUCK + 1` threads, the first started with the first
+    Bound: the points that the caller submits. At most `_MAX_STUCK + 1` threads; the first is started with the first
     point.
     """
 
@@ -100,17 +100,17 @@ class DeviceReader:
         self._stopped = False
 
     def submit(self, points: Iterable[DevicePoint]) -> None:
-        """Hands points over."""
+        """Queues points to be read."""
         with self._changed:
             self._queue.extend(points)
             self._ensure_thread()
             self._changed.notify_all()
 
-    def collect(self, patience_s: float) -> list[DevicePoint]:
-        """Returns the points that were read since the last call. Waits for a round over all points, but at most
-        `patience_s`. Replaces a thread that hangs."""
+    def collect(self, timeout_s: float) -> list[DevicePoint]:
+        """Returns the points that were read since the last call. Waits until all points were checked once, but at most
+        `timeout_s`. Replaces a thread that hangs."""
         with self._changed:
-            self._changed.wait_for(self._idle, patience_s)
+            self._changed.wait_for(self._idle, timeout_s)
             self._replace_if_stuck()
             points, self._read = self._read, []
             return points
@@ -148,19 +148,19 @@ class DeviceReader:
         poll_s = _FIRST_POLL_S
         while True:
             began_s = time.monotonic()
-            poll_s = _FIRST_POLL_S if self._look_at_all(me) else min(2 * poll_s, _LONGEST_POLL_S)
+            poll_s = _FIRST_POLL_S if self._check_all(me) else min(2 * poll_s, _LONGEST_POLL_S)
             pause_s = max(poll_s, (time.monotonic() - began_s) / _POLL_SHARE)
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._queue or not self._goes_on(me), pause_s if self._not_ready else None
+                    lambda: self._queue or not self._is_current(me), pause_s if self._not_ready else None
                 )
-                if not self._goes_on(me):
+                if not self._is_current(me):
                     return
                 self._queue.extendleft(reversed(self._not_ready))
                 self._not_ready.clear()
 
-    def _look_at_all(self, me: threading.Thread) -> int:
-        """One round; returns how many points were read."""
+    def _check_all(self, me: threading.Thread) -> int:
+        """Checks all points once, and reads those that are ready; returns how many were read."""
         reads = 0
         while (point := self._next(me)) is not None:
             reads += self._done(me, point, point.read_if_ready())
@@ -172,7 +172,7 @@ class DeviceReader:
 
     def _next(self, me: threading.Thread) -> DevicePoint | None:
         with self._changed:
-            while self._queue and self._goes_on(me):
+            while self._queue and self._is_current(me):
                 point = self._queue.popleft()
                 if not point.abandoned:
                     self._busy_since_s = time.monotonic()
@@ -184,11 +184,11 @@ class DeviceReader:
             if self._thread is me:
                 self._busy_since_s = None
             else:
-                self._stuck -= 1  # this thread was left behind, and ends
+                self._stuck -= 1  # this thread was replaced while it was stuck, and ends
             (self._read if read else self._not_ready).append(point)
             if self._idle() or self._thread is not me:
                 self._changed.notify_all()
         return read
 
-    def _goes_on(self, me: threading.Thread) -> bool:
+    def _is_current(self, me: threading.Thread) -> bool:
         return self._thread is me and not self._stopped

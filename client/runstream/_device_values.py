@@ -1,8 +1,8 @@
 """Numbers on an accelerator. The training thread captures them: it queues a copy behind the work that computes them,
 without waiting. Threads of the `DeviceReader` check whether they are ready, and read them.
 
-PyTorch for CUDA, XPU and others, CuPy and JAX can say whether a value is ready. Values of other libraries are read at
-once, which may make the reader wait; that is why only replaceable threads read.
+PyTorch (for CUDA, XPU and others), CuPy and JAX can tell whether a value is ready. Values of other libraries are read
+at once, which may block the reading thread; that is why only replaceable threads read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _CU_STREAM_CAPTURE_MODE_RELAXED = 2  # of CUDA's driver
 
 # Each reading thread has a stream of its own per device. On the default stream, copying a number to the host would wait
 # for all work that training has queued there since, perhaps behind a collective operation that never ends.
-_of_thread = threading.local()
+_thread_state = threading.local()
 
 
 class DeviceValue:
     """A number that a device has computed, or will compute."""
 
     def ready(self) -> bool:
-        """Whether it is computed. Never waits; True if the library cannot say."""
+        """Whether the number is computed. Never waits; True if the library cannot tell."""
         return True
 
     def read(self) -> Any:
-        """The number; waits for it if it is not ready. Raises what the library raises."""
+        """Returns the number; waits for it if it is not ready. Raises what the library raises."""
         raise NotImplementedError
 
 
@@ -58,7 +58,7 @@ class TorchValue(DeviceValue):
     def ready(self) -> bool:
         if self._computed is None:
             return True
-        _leave_captures_alone()
+        _allow_queries_during_capture()
         return bool(self._computed.query())
 
     def read(self) -> Any:
@@ -80,7 +80,7 @@ class CupyValue(DeviceValue):
             self._computed.record()  # on the current stream
 
     def ready(self) -> bool:
-        _leave_captures_alone()
+        _allow_queries_during_capture()
         return bool(self._computed.done)
 
     def read(self) -> Any:
@@ -124,12 +124,12 @@ def captures_graph(tensor: Any) -> bool:
     return hasattr(runtime, "is_current_stream_capturing") and bool(runtime.is_current_stream_capturing())
 
 
-def _leave_captures_alone() -> None:
+def _allow_queries_during_capture() -> None:
     """Lets this thread query events while another one captures a CUDA graph. By default that breaks the capture, and
     with it the training. Needed once per thread; PyTorch does the same for its own NCCL watchdog."""
-    if "captures" in _of_thread.__dict__:
+    if "captures" in _thread_state.__dict__:
         return
-    _of_thread.captures = "left alone"
+    _thread_state.captures = "left alone"
     with contextlib.suppress(Exception):  # no CUDA here, or one without this function
         import ctypes
 
@@ -138,13 +138,13 @@ def _leave_captures_alone() -> None:
 
 
 def host_number(value: Any) -> Any:
-    """The int or float of a value with one element; exact, if its library supports that."""
+    """A value with one element as an int or float; exact, if its library supports that."""
     number = value.item() if hasattr(value, "item") else value
     return operator.index(number) if hasattr(type(number), "__index__") else float(number)
 
 
 def _own_stream(key: Any, make: Any) -> Any:
-    streams = _of_thread.__dict__
+    streams = _thread_state.__dict__
     if key not in streams:
         streams[key] = make()
     return streams[key]

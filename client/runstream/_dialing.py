@@ -1,8 +1,8 @@
 """Opens gRPC channels to the service.
 
-A channel stays with the replica that it connected to. When that replica cannot serve (`Retry.ELSEWHERE`), its owner
-replaces it by a new one, which resolves the address again and connects to one of the replicas at random, or to the next
-one of a list of addresses.
+A channel stays connected to one replica. When that replica cannot serve (`Retry.ELSEWHERE`), the owner of the channel
+replaces it by a new one, which resolves the address again and connects to a random replica, or to the next one in a
+list of addresses.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     # The transport and the caller repeat, knowing what was committed; gRPC's own retries would only hide failures.
     ("grpc.enable_retries", 0),
-    # gRPC's own wait before it reconnects is up to two minutes by default. It is short, so that the client's own
-    # counts.
+    # By default, gRPC waits up to two minutes before it reconnects. Here the client's own backoff decides.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # A name may resolve to another address within seconds; by default, gRPC would resolve it at most twice a minute.
@@ -45,8 +44,8 @@ class Dialer:
         self._turns: dict[str, int] = {}  # by target
 
     def open(self, endpoint: Endpoint) -> grpc.Channel:
-        """A new channel, not connected yet. Raises CannotDial if a file for TLS cannot be used."""
-        # By default, gRPC would send everything through the proxy for web pages, even requests to 127.0.0.1.
+        """Opens a channel, which is not connected yet. Raises CannotDial if a file for TLS cannot be used."""
+        # By default, gRPC would send everything through the HTTP proxy, even requests to 127.0.0.1.
         options = (*OPTIONS, ("grpc.enable_http_proxy", int(_settings.uses_http_proxy(os.environ))))
         scheme, _, rest = endpoint.target.partition(":")
         addresses = rest.split(",")
@@ -56,12 +55,12 @@ class Dialer:
         return _channel(endpoint, f"{scheme}:{','.join(addresses[turn:] + addresses[:turn])}", options)
 
     def next_turn(self, endpoint: Endpoint) -> None:
-        """The next channel begins with the next address of the list."""
+        """Lets the next channel begin with the next address of the list."""
         if endpoint.target in self._turns:
             self._turns[endpoint.target] += 1
 
     def forget(self, endpoint: Endpoint) -> None:
-        """The next channel begins anywhere in the list."""
+        """Lets the next channel begin at a random address of the list."""
         self._turns.pop(endpoint.target, None)
 
 

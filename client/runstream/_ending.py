@@ -1,5 +1,5 @@
-"""Ends runs: everything logged is written to the journal and brought to the service, then the run's end. For one run,
-or all runs of a process.
+"""Ends one run, or all runs of a process: waits until everything that was logged, and then the run's end, is written to
+the journal and sent to the service.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from runstream._recorder import Recorder
 from runstream._recording import Recording
 
 _REPORT_AFTER_S = 2.0  # a longer wait is reported
-_LAST_MOMENT_S = 0.2  # extra time for what is still to be written, when the time is up
-_CLOSE_S = 1.0  # how long the recorder may take to free the journal
+_LAST_MOMENT_S = 0.2  # when the time is up, extra time for writing the run's end to the journal
+_CLOSE_S = 1.0  # how long the recorder may take to close the journal
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.01
 
 
@@ -24,7 +24,7 @@ class Ending:
         self.recorder = recorder
         self.recording = recording
         self.arrived = False
-        self._is_short_of_values = False
+        self._lacks_device_values = False
         self._end = end
         self._is_empty = recording.is_empty()  # a forked child that has never logged has nothing to end
         recording.buffer.close("finished")
@@ -32,11 +32,11 @@ class Ending:
             recording.buffer.put_marker(end)
 
     def is_over(self) -> bool:
-        """Whether everything is answered, or nothing more can be."""
-        return not self.recorder.running or self.recording.is_hopeless(self.recording.ended_s) or self._is_taken()
+        """Whether waiting can end: everything has arrived, or nothing more can arrive."""
+        return not self.recorder.running or self.recording.is_hopeless(self.recording.ended_s) or self._has_arrived()
 
-    def _is_taken(self) -> bool:
-        """Whether everything has its final answer, or will get it from an agent that outlives the job."""
+    def _has_arrived(self) -> bool:
+        """Whether everything has its final answer, or is on disk for an agent that outlives the job."""
         recording = self.recording
         return (
             self._is_empty
@@ -45,8 +45,8 @@ class Ending:
         )
 
     def stop_waiting_for_devices(self) -> None:
-        """The time is up: the run's end is written, although values on devices are missing."""
-        self._is_short_of_values = self.recording.packer.waiting_for_devices() > 0
+        """Lets the run's end be written although values on devices are missing, as the time is up."""
+        self._lacks_device_values = self.recording.packer.waiting_for_devices() > 0
         self.recording.give_up_values()
 
     @property
@@ -55,17 +55,17 @@ class Ending:
         return self._end.reached or not self.recorder.running
 
     def close(self) -> None:
-        """Frees the journal. An acknowledgement that comes at the last moment still counts."""
+        """Closes the journal and sets `arrived`. An acknowledgement that comes at the last moment still counts."""
         recording, recorder = self.recording, self.recorder
         if not recording.closed:
-            recording.leave()  # if no thread runs now, the next one lets go of it
+            recording.leave()  # if no recorder thread runs now, the next one closes it
             deadline_s = time.monotonic() + _CLOSE_S
             while recorder.running and not recording.closed and time.monotonic() < deadline_s:
                 time.sleep(_LONGEST_PAUSE_S)
         if not recorder.running and not recording.closed:
             recording.buffer.drop_waiting("no_threads")
-        lost = recording.dead or recording.lost or self._is_short_of_values
-        self.arrived = self._is_taken() and not (lost or recording.run_refused or recording.position.end_refused)
+        lost = recording.dead or recording.lost or self._lacks_device_values
+        self.arrived = self._has_arrived() and not (lost or recording.run_refused or recording.position.end_refused)
 
     def report(self, wait_s: float) -> None:
         """Reports what is being waited for."""
@@ -77,7 +77,7 @@ class Ending:
 
 
 def wait_all(endings: Sequence[Ending], timeout_s: float) -> None:
-    """Lets all runs end under one deadline."""
+    """Waits for the end of all runs, under one deadline."""
     if not endings:
         return
     begun = time.monotonic()
@@ -106,17 +106,18 @@ def _wait(endings: Sequence[Ending], timeout_s: float) -> list[Ending]:
 
 
 class Pauses:
-    """Waiting for another thread: looking again after a pause, short ones at first. A waiter holds no lock, so it may
-    be a signal handler or a greenlet, or fork."""
+    """Pauses between checks of what another thread does, short at first and then longer. The waiter holds no lock
+    meanwhile, so it may be a signal handler or a greenlet, and may be forked."""
 
     def __init__(self) -> None:
         self._pause_s = _FIRST_PAUSE_S
 
     def until(self, deadline_s: float) -> bool:
-        """One pause; False if the deadline has passed."""
+        """Sleeps for one pause; returns False if the deadline (monotonic clock) has passed."""
         left_s = deadline_s - time.monotonic()
         if left_s <= 0:
             return False
-        time.sleep(min(self._pause_s, left_s))  # not ours: gevent's lets other greenlets run
+        # Not `_threads.sleep`: where gevent has replaced this one, other greenlets run meanwhile.
+        time.sleep(min(self._pause_s, left_s))
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return True

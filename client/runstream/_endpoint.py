@@ -1,5 +1,5 @@
-"""An endpoint: where the service is, how the connection is protected, and who calls. It is the key of everything that
-is shared: two runs with different tokens have neither a channel nor a stream in common."""
+"""An endpoint: where the service is, how the connection is protected, and who calls. Channels and streams are shared by
+endpoint: two runs with different tokens share neither."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _TLS = "grpcs://"
 
 
 class TlsFiles(NamedTuple):
-    """PEM files: the authorities to trust (empty: the system's), and the certificate and key of this client."""
+    """Paths of PEM files: the certificate authorities to trust (empty: the system's), and the certificate and key of
+    this client (empty: it has none)."""
 
     ca: str = ""
     cert: str = ""
@@ -41,7 +42,7 @@ class Endpoint(NamedTuple):
         return self.address.removeprefix(_TLS)
 
     def metadata(self) -> Metadata:
-        """The metadata that a call sends. Reads the token's file, if the token is in one."""
+        """The metadata of a call, with token and workspace. Reads the token's file, if the token is in one."""
         return self.credentials.metadata_with(self.credentials.read(self.address))
 
     def host_and_port(self) -> tuple[str, int] | None:
@@ -53,14 +54,15 @@ class Endpoint(NamedTuple):
 
 
 def check_address(address: object) -> str:
-    """host:port, or a gRPC target such as dns:///host:port or unix:/path; with grpcs:// or https:// before it, over
-    TLS. Returns it in the one form that is used from here on: https:// becomes grpcs://, grpc:// goes."""
+    """Checks an address: host:port, or a gRPC target such as dns:///host:port or unix:/path; with grpcs:// or https://
+    before it, over TLS. Returns it in its only internal form: https:// becomes grpcs://, and grpc:// is removed. Raises
+    TypeError or ValueError."""
     if not isinstance(address, str):
         raise TypeError(f"address must be a string such as {DEFAULT_ADDRESS!r}, not {type(address).__name__}")
     scheme, separator, rest = address.partition("://")
     if separator and scheme == "http":
         raise ValueError(
-            f"address {address!r}: give the gRPC address as host:port, without http://; with TLS as grpcs://host:port"
+            f"address {address!r}: expected the gRPC address as host:port, without http://; with TLS grpcs://host:port"
         )
     if separator and scheme in ("grpc", "grpcs", "https"):
         rest = rest.rstrip("/") if scheme == "https" else rest
@@ -71,7 +73,9 @@ def check_address(address: object) -> str:
             f"address {address!r}: expected host:port, dns:///host:port or unix:/path; with TLS grpcs://host:port"
         )
     if "@" in rest:
-        raise ValueError("address: it must not contain a password; set RUNSTREAM_TOKEN or RUNSTREAM_TOKEN_FILE")
+        raise ValueError(
+            "address: it must not contain a user or password; set RUNSTREAM_TOKEN or RUNSTREAM_TOKEN_FILE instead"
+        )
     return f"{_TLS}{rest}" if scheme in ("grpcs", "https") else rest
 
 
@@ -83,8 +87,9 @@ def resolve(
     token: str | None = None,
     workspace: str | None = None,
 ) -> Endpoint:
-    """From arguments, else the environment, else the project's file, else the login, else defaults. A wrong argument or
-    address raises TypeError or ValueError; a wrong token in a variable is reported, and not used."""
+    """The endpoint from arguments, else the environment, else the project's file, else the login, else defaults. Raises
+    TypeError or ValueError for a wrong argument or address; a wrong token in a variable causes a warning and is not
+    used."""
     login = stored_login(environ)
     chosen = address if address is not None else _variable(environ, "RUNSTREAM_ADDRESS") or project.address
     where = check_address(chosen or login.address or DEFAULT_ADDRESS)
@@ -96,13 +101,14 @@ def resolve(
         endpoint = endpoint._replace(tls=TlsFiles())
         if _variable(environ, "RUNSTREAM_TLS_CA"):
             _warn(
-                f"RUNSTREAM_TLS_CA is set, but the address {where} has no TLS; if the service has, give grpcs://{where}"
+                f"RUNSTREAM_TLS_CA is not used, as the address {where} is one without TLS; if the service uses TLS, "
+                f"its address is grpcs://{where}"
             )
     return endpoint
 
 
 def is_exposed(endpoint: Endpoint) -> bool:
-    """Whether a token is sent so that others on the network can read it."""
+    """Whether a token is sent without encryption to another machine."""
     if endpoint.uses_tls or not endpoint.credentials.has_token or endpoint.target.startswith("unix:"):
         return False
     place = endpoint.host_and_port()
@@ -111,8 +117,8 @@ def is_exposed(endpoint: Endpoint) -> bool:
 
 
 EXPOSED = (
-    "the token is sent to %s without TLS, so others on the network can read and use it; give grpcs://host:port, or "
-    "make sure that nobody else is on that network (said once)"
+    "the token is sent to %s without TLS, so others on the network can read and use it; use an address such as "
+    "grpcs://host:port, or make sure that nobody else is on that network (said once)"
 )
 
 
@@ -154,7 +160,7 @@ def _tls_files(environ: Mapping[str, str], login: Login) -> TlsFiles:
 
 
 def _warn(text: str) -> None:
-    """At most once a minute: endpoints are resolved again and again."""
+    """Warns at most once a minute, as endpoints are resolved again and again."""
     warn_about_process("%s", text, about=text)
 
 

@@ -1,4 +1,4 @@
-"""Hyperparameters, as frameworks hold them, as params: flat, and short enough for the service."""
+"""Turns the hyperparameters of frameworks into params: flat, and short enough for the service."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MAX_KEYS = 100  # so are larger ones: the labels of a thousand classes are one 
 
 
 def flat_params(config: Any) -> dict[str, str]:
-    """Nested mappings, namespaces and dataclasses become keys that are joined with "/". Values become text, which is
-    cut where it is too long for a param. Never raises: what has no text is left out."""
+    """The params of a configuration. The keys of nested mappings, namespaces and dataclasses are joined with "/".
+    Values become text, cut at the length limit of a param. Never raises: what cannot become text is left out."""
     try:
         return {key: text for key, value in _leaves(config, "", 0) if (text := _text(value)) is not None}
     except Exception:  # a mapping of some library that cannot be walked through

@@ -1,8 +1,7 @@
-"""Results as tables: a DataFrame of pandas, or a Table of pyarrow. Neither is a dependency; each is imported when asked
-for.
+"""Turns results into tables: a DataFrame of pandas, or a Table of pyarrow. Neither is a dependency; each is imported
+when it is first needed.
 
-Numbers and times that a result holds in columns are not copied, as long as it has them in one piece: the table and the
-result share the memory.
+Columns of numbers and times that a result holds in one piece are not copied: the table and the result share the memory.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ _NO_TIME = -(2**63)  # NaT of numpy
 
 
 class Same(NamedTuple):
-    """The value of a column in some consecutive rows: the whole number or the text is the same in all of them."""
+    """A value that several consecutive rows of a column have: a whole number or a text."""
 
     value: int | str
     rows: int
 
 
 class Column(NamedTuple):
-    """A column in pieces. `kind` is numbers (pieces are arrays), times (arrays of microseconds since 1970, or lists in
-    which None is no time), same (pieces are `Same`), or values (lists of texts or truth values, in which None is none).
-    """
+    """A column in pieces. `kind` is "numbers" (pieces are arrays), "times" (arrays of microseconds since 1970, or lists
+    of them in which None is a missing one), "same" (pieces are `Same`), or "values" (lists of texts or booleans, in
+    which None is a missing one)."""
 
     name: str
     kind: str
     pieces: Sequence[Any]
-    typecode: str = ""  # of arrays and whole numbers; none: texts; ?: truth values
+    typecode: str = ""  # of arrays and whole numbers; empty: texts; "?": booleans
 
 
 def numbers(name: str, typecode: str, pieces: Sequence[array[Any]]) -> Column:
@@ -47,7 +46,7 @@ def numbers(name: str, typecode: str, pieces: Sequence[array[Any]]) -> Column:
 
 
 def times(name: str, pieces: Sequence[array[int] | list[int | None]]) -> Column:
-    """A column of points in time."""
+    """A column of times in microseconds since 1970; in lists, None is a missing one."""
     return Column(name, "times", pieces, "q")
 
 
@@ -62,30 +61,30 @@ def same_texts(name: str, pieces: Sequence[tuple[str, int]]) -> Column:
 
 
 def texts(name: str, listed: Sequence[str | None]) -> Column:
-    """A column of texts, each of its own."""
+    """A column of texts, one for each row; None is a missing one."""
     return Column(name, "values", [listed])
 
 
 def truths(name: str, listed: Sequence[bool]) -> Column:
-    """A column of truth values."""
+    """A column of booleans, one for each row."""
     return Column(name, "values", [listed], "?")
 
 
 class Tabular:
-    """What can be a table."""
+    """Base of the results that can be turned into a table."""
 
     def _columns(self) -> list[Column]:
         raise NotImplementedError
 
     def to_pandas(self) -> pandas.DataFrame:
-        """As a DataFrame; the columns are those in docs/client.md. Raises ImportError without pandas 2 or newer."""
+        """Returns a DataFrame; docs/client.md lists its columns. Raises ImportError without pandas 2 or newer."""
         frames, numpy = _library("pandas", "to_pandas"), importlib.import_module("numpy")
         columns = {column.name: _of_pandas(frames, numpy, column) for column in self._columns()}
         frame: pandas.DataFrame = frames.DataFrame(columns, copy=False)
         return frame
 
     def to_arrow(self) -> pyarrow.Table:
-        """As a Table; the columns are those in docs/client.md. Raises ImportError without pyarrow 14 or newer."""
+        """Returns a Table; docs/client.md lists its columns. Raises ImportError without pyarrow 14 or newer."""
         arrow = _library("pyarrow", "to_arrow")
         columns = {column.name: _of_arrow(arrow, column) for column in self._columns()}
         return arrow.table(columns).unify_dictionaries()
@@ -95,7 +94,7 @@ def _library(name: str, method: str) -> Any:
     try:
         library = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:  # it is there, and something that it needs is not
+        if error.name != name:  # the package is installed, but something that it needs is not
             raise
         raise ModuleNotFoundError(
             f"{method}() needs the package {name}: pip install '{name}>={_OLDEST[name]}'", name=name

@@ -1,4 +1,4 @@
-"""Determines run, rank and attempt of this process from its environment and from what the system knows about it.
+"""Determines the run, rank and attempt of this process from its environment and from what the system knows about it.
 
 Launchers are tried in the order in which they nest, innermost first: torchrun inside mpirun or srun, mpirun inside
 sbatch. (Inside a Slurm allocation, mpirun starts its daemons with srun, so a rank on a remote node sees SLURM_PROCID
@@ -33,20 +33,20 @@ from runstream._launcher import LaunchEnvironment
 _NAMESPACE = "5f0cbb2e-90a3-5c0d-9a3b-4d3f6d1d9a51"  # runstream's own; it never changes
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PMIX_RANK", "PMI_RANK")
 _SLURM_SPECIAL_STEPS = 0xFFFFFFF0  # batch script, interactive and extern steps count from the top
-# The runs of a process that launches its other ranks itself, newest first: "<what names launcher and run>=<run id> ..."
-LEFT_FOR_RANKS = "RUNSTREAM_RUNS_OF_RANK_0"
-_MAX_LEFT = 16  # the newest ones, of a loop of trainings
+# The runs of a process that launches its other ranks itself, newest first: "<hash of launcher and name>=<run id> ..."
+_LEFT_FOR_RANKS = "RUNSTREAM_RUNS_OF_RANK_0"
+_MAX_LEFT = 16  # how many runs the variable keeps: a loop of trainings adds one each time
 INT32_MAX = 2**31 - 1
-_OF_UNKNOWN_RANK = (
-    "MASTER_ADDR is set and multiprocessing started this process, as it starts ranks of torch.distributed, but nothing "
-    "says yet which rank it is, so that every rank makes a run of its own, as rank 0; call start_run() after "
+_UNKNOWN_RANK_WARNING = (
+    "this process looks like a rank of torch.distributed (multiprocessing started it and MASTER_ADDR is set), but "
+    "nothing says yet which rank it is, so every rank makes a run of its own, as rank 0; call start_run() after "
     "init_process_group(), or pass run_id= (the same 32 hex digits for all ranks) and rank="
 )
 
 
 class Identity(NamedTuple):
-    """`shared` is True if other processes can determine the same run id, `derived` if it comes from the launcher's job.
-    `warning` is for the log, or empty."""
+    """The run, rank and attempt of a handle. `shared`: other processes can determine the same run id. `derived`: it was
+    derived from the launcher's job. `warning` is for the log, or empty."""
 
     run_id: str
     rank: int
@@ -88,25 +88,35 @@ def resolve(
     return Identity(fresh_id(), found_rank, found_attempt, shared=False, warning=warning)
 
 
-def note_for_ranks(
+def _note_for_ranks(
     environ: Mapping[str, str], launch: LaunchEnvironment, experiment: str | None, name: str | None, run_id: str
 ) -> str:
-    """The value of LEFT_FOR_RANKS with one more run. A process that launches the other ranks later has no job yet when
+    """The value of _LEFT_FOR_RANKS with one more run. A process that launches the other ranks later has no job yet when
     it starts its run, and the other ranks run the same program from its beginning."""
     key = _derived_id((launch.own_id(),), experiment, name, 0)
-    return " ".join([f"{key}={run_id}", *environ.get(LEFT_FOR_RANKS, "").split()][:_MAX_LEFT])
+    return " ".join([f"{key}={run_id}", *environ.get(_LEFT_FOR_RANKS, "").split()][:_MAX_LEFT])
+
+
+def leave_for_ranks(identity: Identity, experiment: str | None, name: str | None) -> None:
+    """Leaves a new run in the environment for ranks that this process may start later: Lightning's rank 0 starts the
+    other ranks only when it trains."""
+    launch = LaunchEnvironment()
+    if not identity.shared and identity.rank == 0 and launch.launches_ranks():
+        note = _note_for_ranks(os.environ, launch, experiment, name, identity.run_id)
+        os.environ[_LEFT_FOR_RANKS] = note
 
 
 def _left_by_rank_0(
     environ: Mapping[str, str], launch: LaunchEnvironment, experiment: str | None, name: str | None
 ) -> str | None:
-    left = dict(entry.partition("=")[::2] for entry in reversed(environ.get(LEFT_FOR_RANKS, "").split()))
+    left = dict(entry.partition("=")[::2] for entry in reversed(environ.get(_LEFT_FOR_RANKS, "").split()))
     launcher = launch.launcher_id(environ, ("RANK", "LOCAL_RANK")) if left else ""
     return left.get(_derived_id((launcher,), experiment, name, 0)) if launcher else None
 
 
 def check_run_id(run_id: object) -> str:
-    """32 hex digits, dashes allowed; returns them in lower case without dashes."""
+    """Returns a run id in its plain form: 32 hex digits in lower case, without dashes. Raises TypeError or ValueError
+    for anything else than 32 hex digits with or without dashes."""
     if not isinstance(run_id, str):
         raise TypeError(f"run_id must be a string of 32 hex digits, not {type(run_id).__name__}")
     plain = run_id.strip().replace("-", "").lower()
@@ -116,7 +126,8 @@ def check_run_id(run_id: object) -> str:
 
 
 def check_int32(name: str, value: object) -> int | None:
-    """A rank or an attempt: an int from 0; None stays None."""
+    """Returns a rank or an attempt: an int from 0 that fits into 32 bits; None stays None. Raises TypeError or
+    ValueError."""
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
@@ -128,7 +139,7 @@ def check_int32(name: str, value: object) -> int | None:
 
 
 def rank_of(environ: Mapping[str, str], launch: LaunchEnvironment | None = None) -> int:
-    """The rank that the program or its launcher gave this process; 0 if there is none."""
+    """The rank of this process, from torch.distributed or the launcher's variables; 0 if nothing names one."""
     group = (launch or LaunchEnvironment()).group()
     if group is not None and group[1] > 1:
         return group[0]
@@ -200,12 +211,12 @@ def _rendezvous_job(environ: Mapping[str, str], launch: LaunchEnvironment) -> tu
 def _warning(environ: Mapping[str, str], launch: LaunchEnvironment, rank: int) -> str:
     size = _world_size(environ, launch)
     if rank == 0 and size <= 1:
-        return _OF_UNKNOWN_RANK if _may_become_a_rank(environ, launch) else ""
+        return _UNKNOWN_RANK_WARNING if _may_become_a_rank(environ, launch) else ""
     which = f"rank {rank}" + (f" of {size}" if size > rank else "")
     return (
-        f"this process is {which}, but nothing in its environment names the job for all of its ranks, so that every "
-        "rank makes a run of its own; set RUNSTREAM_RUN_ID to the same 32 hex digits for all ranks, and RANK for each, "
-        "or pass run_id= and rank= to start_run()"
+        f"this process is {which}, but nothing in its environment identifies the job of all ranks, so every rank makes "
+        "a run of its own; set RUNSTREAM_RUN_ID to the same 32 hex digits for all ranks, and RANK for each, or pass "
+        "run_id= and rank= to start_run()"
     )
 
 
@@ -281,7 +292,8 @@ def _derived_id(job: tuple[str, ...], experiment: str | None, name: str | None, 
 
 
 def id_of_job(job: str) -> str:
-    """The run of a job that its platform names: the same text gives the same run. Raises ValueError without a text."""
+    """The run id of a job that its platform names: the same text gives the same id. Raises ValueError if it is empty.
+    Used for `runstream exec --job`."""
     if not job.strip():
         raise ValueError("--job is empty: the variable that should hold the job's id may be unset")
     return _derived_id(("job", job.strip()), None, None, 0)

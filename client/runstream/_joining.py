@@ -1,7 +1,7 @@
-"""Which run a handle writes to: that of its own id, until the service has answered.
+"""Which run a handle writes to, as its CREATE record says it.
 
-A launcher's id may be the same in the next launch. The service knows whether the run of this id had ended before the
-process started. Then it answers with another run, the same one for all ranks.
+A launcher's id may be the same in its next launch. The service knows whether the run of a derived id had ended before
+the process started. It then assigns another run id, the same one to all ranks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VERSION = "runstream-python"
 
 
 class Joining(NamedTuple):
-    """What the CREATE record of a handle says, in this process and in those that the handle is handed on to."""
+    """The content of a handle's CREATE record, in this process and in those that receive the handle."""
 
     identity: Identity
     experiment: str
@@ -25,18 +25,18 @@ class Joining(NamedTuple):
     user: str
     address: str
     start_time_unix_us: int
-    # Since when the caller has existed, in microseconds since 1970. For a derived id that is the start of the process:
-    # a late rank of a launch existed already when its run ended. For an id that was passed explicitly it is that of the
-    # handle: then a run that had ended is to be resumed.
+    # Since when the caller has existed, in microseconds since 1970. For a derived id, since the process started: a late
+    # rank of a launch already existed when its run ended. For an id that was passed explicitly, since the handle was
+    # made: then a run that has ended is resumed.
     exists_since_unix_us: int
     ends_run: bool
     system_metrics: bool = False
-    joins: bool = False  # the run exists already, and is neither created nor set to running again
-    ends_all_attempts: bool = False  # its end is that of all attempts, not only of its own and older ones
+    joins: bool = False  # the run exists already: it is neither created nor set to running again
+    ends_all_attempts: bool = False  # it ends newer attempts as well, not only its own and older ones
     reopens: bool = False  # an earlier handle of the same process has written to it
 
     @classmethod
-    def of_new_handle(
+    def for_new_handle(
         cls, identity: Identity, experiment: str, name: str, user: str, address: str, *, system_metrics: bool
     ) -> Joining:
         """The joining of a handle that `start_run` makes."""
@@ -53,19 +53,19 @@ class Joining(NamedTuple):
             system_metrics=system_metrics,
         )
 
-    def answered(self, run_id: str) -> Joining:
-        """The same after the service has answered with this run; empty: it has not."""
+    def with_assigned_id(self, run_id: str) -> Joining:
+        """The same with the run id that the service has assigned; unchanged if it has not answered yet (empty)."""
         return self._replace(identity=self.identity._replace(run_id=run_id, derived=False)) if run_id else self
 
     def reopened(self, run_id: str) -> Joining:
-        """For another handle of the same process, after the one of this joining was finished; `run_id` is what the
-        service has answered, or empty."""
+        """The joining of another handle in the same process, after the first one was finished. `run_id` is the one that
+        the service has assigned, or empty."""
         exists_since = self.exists_since_unix_us if self.identity.derived and not run_id else time.time_ns() // 1000 - 1
-        return self.answered(run_id)._replace(exists_since_unix_us=exists_since, reopens=True)
+        return self.with_assigned_id(run_id)._replace(exists_since_unix_us=exists_since, reopens=True)
 
-    def of_joiner(self) -> Joining:
-        """For a forked child, or another process that the handle was sent to: it writes to the same run, and leaves its
-        end to the first process."""
+    def for_joiner(self) -> Joining:
+        """The joining of a forked child, or of another process that received the handle: it writes to the same run, and
+        leaves the run's end to the first process."""
         return self._replace(ends_run=False, system_metrics=False)
 
     def record(self) -> dict[str, Any]:
@@ -92,3 +92,13 @@ class Joining(NamedTuple):
             "ends_all_attempts": self.ends_all_attempts,
             "reopens": self.reopens,
         }
+
+
+def user_name() -> str:
+    """The name of the user who runs this process; empty if it is unknown."""
+    try:
+        import getpass  # here, since it takes long to import
+
+        return getpass.getuser()[:256]
+    except Exception:  # no such user in a container: KeyError or OSError, by Python version
+        return ""

@@ -1,5 +1,5 @@
-"""Where the handles of this process have their journals, and who brings these to the service: an agent, which is
-started if none runs, or else a thread of this process. Only the recorder's thread uses it.
+"""The journals of the handles of this process, the directory that they are in, and what sends them to the service. Only
+the recorder's thread uses it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from runstream.journal.memory import MemoryJournal
 from runstream.journal.position import Position
 from runstream.journal.writer import JournalWriter
 
-_AGENT_S = 1.0  # how often to see to it that an agent runs while something is not settled...
-_IDLE_AGENT_S = 10.0  # ...and while nothing is: it also keeps the run alive
-_FULL_S = 1.0  # how often to look whether the directory has reached its limit
+_AGENT_S = 1.0  # how often to make sure that an agent runs, while something is not settled...
+_IDLE_AGENT_S = 10.0  # ...and while everything is: the agent also keeps the run alive
+_LIMIT_CHECK_S = 1.0  # how often to check whether the directory has reached its limit
 
 
 class Journal:
-    """One journal of a handle: what was appended to it, and what became of that."""
+    """One journal of a handle: appends records, and knows what became of them."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class Journal:
         position_of: Callable[[str], Position | None] = lambda journal_id: None,
     ) -> None:
         """`position_of` returns the position of a journal in memory."""
-        self.declared = 0  # series that have a DECLARE
-        self.batches = 0
-        self.points = 0
+        self.declared = 0  # how many series have a DECLARE record
+        self.batches = 0  # that were appended
+        self.points = 0  # that were appended
         self.position = Position()
         self.deleted = False
         self._writer = writer
@@ -48,9 +48,9 @@ class Journal:
         self._synced = 0  # every record with this sequence or a lower one is on disk
         self._sync_failed = False
         self._unsynced_since_s: float | None = None  # by the monotonic clock
-        self._calls: deque[tuple[int, int]] = deque()  # sequence and entries of records that are answered one by one
-        self._stamp = (0, 0)
-        self._noticed = 0  # the number of the last notice of the agent that was logged
+        self._calls: deque[tuple[int, int]] = deque()  # (sequence, entries) of records with params, tags or the end
+        self._stamp = (0, 0)  # of the position file that was read last
+        self._last_notice = 0  # the number of the agent's last notice that was returned
 
     @property
     def sequence(self) -> int:
@@ -59,12 +59,12 @@ class Journal:
 
     @property
     def in_memory(self) -> bool:
-        """Whether it ends with this process."""
+        """Whether the journal is in memory, and lost when this process ends."""
         return isinstance(self._writer, MemoryJournal)
 
     @property
     def path(self) -> str:
-        """Its directory; empty if it is in memory."""
+        """The journal's directory; empty if it is in memory."""
         return str(self._writer.path or "")
 
     @property
@@ -78,7 +78,7 @@ class Journal:
         return self.points - self.position.acknowledged_points - sum(self.position.refused.values())
 
     def append(self, kind: RecordType, payload: Payload) -> None:
-        """Appends a record. Raises OSError if it is not in the journal."""
+        """Appends a record. Raises OSError if that failed; then nothing of it is in the journal."""
         try:
             self._writer.append(kind, payload)
         except FileNotFoundError:
@@ -92,19 +92,19 @@ class Journal:
             self._unsynced_since_s = time.monotonic()
 
     def append_batch(self, payload: Payload, points: int) -> None:
-        """Appends a BATCH."""
+        """Appends a BATCH record, with this many points."""
         self.append(RecordType.BATCH, payload)
         self.batches += 1
         self.points += points
 
     def append_call(self, kind: RecordType, payload: Payload, entries: int) -> None:
-        """Appends a record with params, tags, or the end of the run."""
+        """Appends a record with this many params or tags, or with the end of the run (one entry)."""
         self.append(kind, payload)
         self._calls.append((self.sequence, entries))
 
     def pending_calls(self) -> int:
-        """How many params, tags and ends of the run in it are not answered."""
-        with contextlib.suppress(RuntimeError, IndexError):  # another thread changes it: count again the next time
+        """How many params, tags and ends of the run in it the service has not answered yet."""
+        with contextlib.suppress(RuntimeError, IndexError):  # another thread changes the queue: 0 this time
             while self._calls and self._calls[0][0] <= self.position.records:
                 self._calls.popleft()
             return sum(entries for _, entries in list(self._calls))
@@ -119,14 +119,13 @@ class Journal:
         return self.in_memory or self._synced >= sequence or self.settled_up_to(sequence)
 
     def sync_due_s(self) -> float | None:
-        """Since when something is not on disk that the service does not have, by the monotonic clock; None if it has
-        everything."""
+        """Since when something is neither synced nor at the service, by the monotonic clock; None if nothing is."""
         if self._unsynced_since_s is None or self.synced_up_to(self.sequence):
             self._unsynced_since_s = None
         return self._unsynced_since_s
 
     def sync(self) -> None:
-        """Returns when everything is on disk. Raises OSError; then the journal is not usable any more."""
+        """Returns when everything is on disk. After an OSError, the journal is not usable any more."""
         sequence = self.sequence
         try:
             self._writer.sync()
@@ -158,36 +157,36 @@ class Journal:
         return True
 
     def fresh_notices(self) -> list[tuple[str, str]]:
-        """Level and text of what the agent reports and was not returned before."""
-        fresh = [one for one in self.position.notices if one["n"] > self._noticed]
-        self._noticed = max([self._noticed, *(one["n"] for one in fresh)])
+        """Level and text of the agent's notices that were not returned before."""
+        fresh = [one for one in self.position.notices if one["n"] > self._last_notice]
+        self._last_notice = max([self._last_notice, *(one["n"] for one in fresh)])
         return [(one["level"], one["text"]) for one in fresh]
 
     def close(self) -> None:
-        """Frees file and lock: the agent may delete it when it is done."""
+        """Closes the file and frees the lock: the agent may delete the journal once it is settled."""
         self._writer.close()
 
     def abandon_in_child(self) -> None:
-        """In a forked child: the journal is the parent's."""
+        """In a forked child: closes what was inherited, as the journal stays the parent's."""
         self._writer.abandon_in_child()
 
 
 class JournalStore:
-    """The journal directory of the handles with the same settings, and its agent."""
+    """The journal directory of the handles with the same settings, and what sends its journals."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._directory: Directory | None = None
-        self._in_memory = ""  # why there is no directory
+        self._in_memory = ""  # why no directory can be used, so that journals are in memory; empty: one can
         self._carrier = _carriers.carrier_for(settings)
-        self._next_agent_s = 0.0
-        self._looked_s = 0.0
-        self._agent_stays = False
-        self.full = False  # new points are refused
+        self._next_agent_s = 0.0  # when to make sure next that an agent runs, by the monotonic clock
+        self._limit_checked_s = 0.0  # by the monotonic clock
+        self._agent_stays = False  # the running agent was started by an operator, and does not end when it is idle
+        self.full = False  # the directory has reached its limit, so new points are refused
 
     @property
     def path(self) -> str:
-        """Of the directory; empty if there is none (yet)."""
+        """The path of the directory; empty if none was chosen yet, or none can be used."""
         return str(self._directory.path) if self._directory is not None else ""
 
     @property
@@ -197,24 +196,25 @@ class JournalStore:
 
     @property
     def may_send_from_memory(self) -> bool:
-        """Whether a thread of this process may send while the disk takes nothing. An operator's agent (`external`) may
-        have rights that this process has not."""
+        """Whether a thread of this process may send while the disk accepts nothing. Not where an operator runs the
+        agent (`external`), which may have rights that this process does not have."""
         return self._settings.mode == "online" and self._settings.agent != "external"
 
     def create(self, record: dict[str, Any]) -> Journal:
-        """A new journal with this CREATE record: on disk, or in memory if there is no usable directory. Raises
-        OSError."""
+        """Makes a journal with this CREATE record: on disk, or in memory if no directory can be used. Raises OSError if
+        neither is possible."""
         directory = self._choose_directory()
         if directory is None:
             return self.create_in_memory(record)
         try:
             return Journal(self._writer(directory, record))
         except FileNotFoundError:
-            directory.make()  # somebody has deleted it
+            directory.make()  # somebody has deleted the directory
             return Journal(self._writer(directory, record))
 
     def create_in_memory(self, record: dict[str, Any]) -> Journal:
-        """A new journal in memory, from which a thread of this process sends. OSError if there is none."""
+        """Makes a journal in memory, from which a thread of this process sends. Raises OSError if no thread can be
+        started."""
         memory = MemoryJournal(record, self._settings.max_bytes)
         self._carrier.add(memory, self._settings.endpoint)
         return Journal(memory, self._carrier.position)
@@ -225,7 +225,7 @@ class JournalStore:
             self._directory.delete_journal(Path(journal.path))
 
     def _writer(self, directory: Directory, record: dict[str, Any]) -> JournalWriter:
-        # First: the agent deletes credentials that no journal names, after a while.
+        # Before the journal is made, which names them. (The agent deletes unnamed credentials, but only after a while.)
         credentials = StoredCredentials(directory.credentials_path).save(self._settings.endpoint)
         return JournalWriter.create(directory, {**record, FIELD: credentials} if credentials else record)
 
@@ -236,7 +236,7 @@ class JournalStore:
             except OSError as error:
                 self._in_memory = str(error)
                 warn_about_process(
-                    "%s. Points wait in memory only, and are lost when this process dies before they are sent", error
+                    "%s. Points are kept in memory only, and are lost if this process dies before they are sent", error
                 )
             else:
                 if self._directory.warning:
@@ -244,17 +244,17 @@ class JournalStore:
         return self._directory
 
     def appended(self) -> None:
-        """Tells the carrier that something was appended."""
+        """Notifies what sends the journals that something was appended."""
         if self._directory is not None:
             self._directory.ring_bell()
         self._carrier.appended()
 
     def maintain(self, now_s: float, *, unsettled: bool) -> None:
-        """Makes sure, now and then, that the journals are brought to the service; checks the directory's limit."""
+        """From time to time, makes sure that something sends the journals, and checks the directory's limit."""
         if self._directory is None:
             return
-        if now_s >= self._looked_s + _FULL_S:
-            self._looked_s = now_s
+        if now_s >= self._limit_checked_s + _LIMIT_CHECK_S:
+            self._limit_checked_s = now_s
             self.full = self._directory.is_full()
             if self.full:
                 self._report_full()
@@ -264,11 +264,11 @@ class JournalStore:
             self._agent_stays = _stays(self._directory)
 
     def stop(self) -> None:
-        """The process ends. Called by its main thread, when nothing is recorded any more."""
+        """Stops what sends the journals from this process. Called by the main thread at the end of the process."""
         self._carrier.stop()
 
     def abandon_in_child(self) -> None:
-        """In a forked child."""
+        """In a forked child: closes what was inherited, as everything belongs to the parent."""
         self._carrier.abandon_in_child()
 
     def _report_full(self) -> None:
@@ -284,7 +284,7 @@ class JournalStore:
 
 
 def _stays(directory: Directory) -> bool:
-    """Whether the agent that runs says that it continues when there is nothing to do: an operator has started it."""
+    """Whether the running agent says in its status that it does not end when it is idle: an operator has started it."""
     try:
         status = json.loads(directory.agent_status_path.read_bytes())
         return bool(status["stays"]) and status["pid"] == directory.agent_pid() and directory.agent_runs()

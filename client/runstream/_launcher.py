@@ -18,26 +18,24 @@ from typing import NamedTuple
 _PROC = Path("/proc")
 _MAX_ANCESTORS = 16  # a launcher is two or three processes away: wrapper scripts, numactl
 _KUBERNETES_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-# Their rank 0 is the process that starts the others, and it writes its own rank into its environment.
+# Libraries whose rank 0 starts the other ranks, and writes its own rank into its environment.
 _RANK_0_LAUNCHES = ("lightning", "lightning_fabric", "pytorch_lightning")
 _ELASTIC_NODES = re.compile(r"(?:^|\0)--nnodes[=\0](\d+):(\d+)(?:\0|$)")
 
-_clock_at_first_look = time.monotonic()
-_started_s: float | None = (
-    None  # of this process, by the clock that counts from the machine's start; see _start_of_process
-)
+_imported_s = time.monotonic()
+_started_s: float | None = None  # when this process started, by _boot_clock_s
 
 
 class LaunchEnvironment:
     """The facts about this process that `_identity` needs. Tests replace it."""
 
     def group(self) -> tuple[int, int] | None:
-        """Rank and size of torch.distributed's process group, if the program has set one up."""
+        """Rank and size of torch.distributed's process group; None if the program has not set one up."""
         distributed = sys.modules.get("torch.distributed")
         try:
             if distributed is not None and distributed.is_available() and distributed.is_initialized():
                 return int(distributed.get_rank()), int(distributed.get_world_size())
-        except Exception:  # noqa: S110 (a group that is being torn down says nothing)
+        except Exception:  # noqa: S110 (the group is just being destroyed)
             pass
         return None
 
@@ -47,17 +45,18 @@ class LaunchEnvironment:
         return parent is not None and parent() is not None
 
     def kubernetes_namespace(self) -> str:
-        """The namespace of this pod; empty elsewhere."""
+        """The namespace of this pod; empty outside of Kubernetes."""
         try:
             return _KUBERNETES_NAMESPACE.read_text().strip()
         except OSError:
             return ""
 
     def launcher_id(self, environ: Mapping[str, str], names: tuple[str, ...]) -> str:
-        """An id, unique in time, of the process that set the variables `names` for this one; empty if it is unknown.
+        """An id of the process that set the variables `names` for this one, which no other process ever has. Empty if
+        that process is unknown.
 
-        Wrapper scripts between the two have the same variables, and each rank has its own wrapper, so this is the
-        nearest ancestor without the variables.
+        It is the nearest ancestor without these variables: wrapper scripts in between have them too, and each rank may
+        have a wrapper of its own.
         """
         markers = {name: environ[name] for name in names if name in environ}
         pid = os.getpid()
@@ -73,7 +72,7 @@ class LaunchEnvironment:
         return ""
 
     def own_id(self) -> str:
-        """The launcher_id that the ranks launched by this process get."""
+        """The `launcher_id` of ranks that this process launches."""
         return _process_id(os.getpid())
 
     def launches_ranks(self) -> bool:
@@ -94,7 +93,7 @@ def _start_of_process() -> float:
     now = _boot_clock_s()
     if stat is not None and 0 < (started := stat.started_ticks / os.sysconf("SC_CLK_TCK")) <= now:
         return started
-    return now - (time.monotonic() - _clock_at_first_look)
+    return now - (time.monotonic() - _imported_s)
 
 
 def _boot_clock_s() -> float:
@@ -131,13 +130,14 @@ def _process_id(pid: int) -> str:
     except OSError:
         return ""
     namespace = 0
-    with contextlib.suppress(OSError):  # two containers have the same pids, often started in the same moment
+    with contextlib.suppress(OSError):  # two containers have the same pids, and may start at the same moment
         namespace = (_PROC / "self/ns/pid").stat().st_ino
     return f"{boot}/{namespace}/{pid}/{stat.started_ticks}"
 
 
 def _started_with(pid: int, markers: Mapping[str, str]) -> bool:
-    """Whether a process was started with one of these variables; False if it set them later or is another user's."""
+    """Whether a process was started with one of these variables. False if it set them later, or belongs to another
+    user."""
     try:
         started_with = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:

@@ -25,7 +25,7 @@ class RunHandle(Protocol):
 
     _settings: Settings
     _logger: RunLogger
-    _token: str
+    _handle_id: str
     _cell: str
 
     def _in_forked_child(self) -> None: ...
@@ -57,21 +57,21 @@ class ProcessState:
         _exit_code.watch()
 
     def remove(self, run: RunHandle) -> None:
-        """The run is finished."""
+        """Forgets a run that is finished."""
         self._runs.pop(id(run), None)
 
-    def handle(self, token: str) -> RunHandle | None:
-        """The live run with this token, which is the same in all processes."""
-        return next((run for run in list(self._runs.values()) if run._token == token), None)
+    def handle(self, handle_id: str) -> RunHandle | None:
+        """The live run with this handle id, which a handle keeps in every process; None if there is none."""
+        return next((run for run in list(self._runs.values()) if run._handle_id == handle_id), None)
 
-    def finish_those_of(self, cell: str) -> None:
-        """Ends the open runs that the same cell of a notebook has started."""
+    def finish_runs_of_cell(self, cell: str) -> None:
+        """Ends the open runs that this notebook cell has started, without waiting for them."""
         for run in list(self._runs.values()):
             if run._cell == cell:
                 run._finish_in_background()
 
     def wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
-        """Lets a reader wait for a run that this process has just started, until the service has it."""
+        """Waits until the service has a run that this process has just started, so that it can be read."""
         for run in list(self._runs.values()):
             run._wait_created(address, run_id, timeout_s)
 
@@ -105,13 +105,13 @@ class ProcessState:
             for run, _ in endings:
                 with _reported(run):
                     run._end_finish()
-        # Wait for runs that another thread is finishing: it may be a daemon, which ends with the interpreter.
+        # Wait for runs that another thread is finishing: a daemon thread would be stopped with the interpreter.
         for run in list(self._runs.values()):
             run._wait_finished(max(0.0, begun + timeout_s - time.monotonic()))
         self.recorder.stop_stores()
 
     def before_fork(self) -> None:
-        """A child has to know of all descriptors that it inherits."""
+        """Waits until no journal is being made: a child has to know of all descriptors that it inherits."""
         self._fork_lock.acquire()
         self.recorder.before_fork()
 
@@ -121,7 +121,8 @@ class ProcessState:
         self._fork_lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Makes new locks, buffers and journals; the parent writes what was waiting. Nothing is started here."""
+        """Makes new locks and buffers for the child; the parent writes what was waiting. No thread is started here, and
+        no journal made."""
         self._fork_lock = RLock()
         self.recorder = self.recorder.for_child()
         for run in list(self._runs.values()):
@@ -139,14 +140,14 @@ def _exit_status() -> str:
 
 
 class _ExitCode:
-    """The exit status of the program. No exit handler can see the SystemExit that ends the interpreter, so sys.exit,
-    exit and quit are wrapped; a `raise SystemExit` in the program is not seen."""
+    """The exit status of the program. An exit handler cannot see the SystemExit that ends the interpreter, so sys.exit,
+    exit and quit are wrapped; a `raise SystemExit` in the program is not noticed."""
 
     def __init__(self) -> None:
         self.value: Any = None
 
     def watch(self) -> None:
-        """Starts watching. An earlier status did not end the program, so it is reset."""
+        """Wraps sys.exit, exit and quit. Resets an earlier status, which did not end the program."""
         self.value = None
         if not getattr(sys.exit, "_of_runstream", False):
             sys.exit = self._watched_exit(sys.exit)

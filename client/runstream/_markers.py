@@ -1,4 +1,4 @@
-"""What flush() and finish() put behind the rows that were logged before them, to learn what becomes of those."""
+"""Markers that flush() and finish() put behind all rows that were logged before, to learn when these are stored."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class FlushMarker(Marker):
 
     def __init__(self) -> None:
         self.reached = False
-        self.records: list[tuple[Journal, int]] = []  # the last of each journal; none: nothing was ever written
+        self.records: list[tuple[Journal, int]] = []  # the last sequence in each journal; empty: nothing was written
 
 
 class EndMarker(FlushMarker):
-    """The last thing of a handle. `status` and time are those of the run, if the handle ends it."""
+    """The last marker of a handle. If the handle ends the run (`ends_run`), status and time are those of the run."""
 
     def __init__(self, status: str, end_time_unix_us: int, ends_run: bool) -> None:
         super().__init__()

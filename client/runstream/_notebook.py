@@ -1,4 +1,4 @@
-"""Notebooks: which cell is running. A cell that is run again starts its training again."""
+"""Finds out which cell of a notebook is running: a cell that is run again starts its training again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def running_cell() -> str:
-    """What identifies the cell of a notebook that is being run; empty outside of notebooks."""
+    """A text that identifies the notebook cell that is being run; empty outside of notebooks."""
     try:
         ipython: Any = sys.modules["IPython"]
         shell = ipython.get_ipython()

@@ -1,5 +1,5 @@
-"""The run that `runstream exec` has made for this process: `start_run` joins it, whatever experiment and name the
-program asks for, and leaves its end to the command, which knows how the program ended."""
+"""The run that `runstream exec` has started around this program: `start_run` joins it, whatever experiment and name
+the program passes, and leaves the run's end to the command, which knows how the program ended."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class OuterRun(NamedTuple):
 
     @classmethod
     def of(cls, environ: Mapping[str, str], run_id: str) -> OuterRun | None:
-        """The run of that id, if it is the one of `runstream exec`."""
+        """The run of `runstream exec` if it has this id; None if there is none, or it has another id."""
         try:
             outer = cls(*map(str, json.loads(environ.get(VARIABLE, "[]"))))
-        except (TypeError, ValueError):  # not ours
+        except (TypeError, ValueError):  # not written by `runstream exec`
             return None
         return outer if outer.run_id == run_id else None
 

@@ -1,5 +1,5 @@
-"""Rows of one handle -> columns. It never uses a disk or an accelerator: if one is slow, rows must not stay in their
-large form. It never holds the interpreter for long, so that training does not wait for it.
+"""Packs the rows of one handle into columns. It never uses a disk or an accelerator: a slow one must not keep rows in
+their large form. It never holds the interpreter for long, so that training does not wait for it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
-from runstream._batches import POINT_BYTES, Columns, SeriesTable, key_error, key_not_a_string, shown_key
 from runstream._buffer import Buffer, Marker, Row, row_bytes
+from runstream._columns import POINT_BYTES, Columns, SeriesTable, key_error, key_not_a_string, shown_key
 from runstream._device_reader import DevicePoint
 from runstream._device_values import DeviceValue
 from runstream._run_logger import RunLogger
@@ -25,7 +25,7 @@ _PAUSE_S = 0.000_05
 # Do not sleep while this many rows wait: if training only logs in a loop, getting the lock back takes 5 ms each time
 # (the interpreter's switch interval), and the buffer would fill although the disk is fast.
 _BACKLOG_ROWS = 5_000
-_KEY_BYTES = 300  # what a new series takes: key, table entries
+_KEY_BYTES = 300  # the charge of a new series in the table, besides the text of its key
 _DEVICE_POINT_BYTES = row_bytes(1)  # the charge of a point while its value is on a device
 _MAX_REPORTED_KEYS = 100  # report at most this many keys whose values do not become ready
 
@@ -39,9 +39,9 @@ class DeviceLimits(NamedTuple):
 
 
 class Packer:
-    """Packs what a buffer holds; only the recorder's thread uses it.
+    """Packs the rows of a buffer. Only the recorder's thread uses it.
 
-    `seal` is called with each batch of columns that is complete, `reach` with each marker when everything before it was
+    `seal` is called with the columns of each complete batch, `reach` with each marker when everything before it was
     passed to `seal`.
     """
 
@@ -74,16 +74,15 @@ class Packer:
         self._reported: set[str] = set()
 
     def waiting_for_devices(self) -> int:
-        """How many points wait for their device. Any thread may ask."""
+        """How many points wait for their device. Any thread may call it."""
         return len(self._device_points)
 
     def open_since_s(self) -> float | None:
-        """When the oldest point of the columns that are not sealed was logged, by the monotonic clock; None if there is
-        none."""
+        """When the oldest point of the open columns was logged, by the monotonic clock; None if they have no points."""
         return self._columns.logged_s if len(self._columns) else None
 
     def drain(self) -> None:
-        """Packs all rows that were handed over so far."""
+        """Packs all rows that wait in the buffer."""
         taken, self._logged_s = self._buffer.take()
         if not len(self._columns):
             self._columns.logged_s = self._logged_s
@@ -114,12 +113,12 @@ class Packer:
         return points
 
     def for_devices(self) -> list[DevicePoint]:
-        """The points that are to be read from their devices since the last call."""
+        """Returns the points to be read from their devices that were packed since the last call."""
         submitted, self._submitted = self._submitted, []
         return submitted
 
     def pack_device_point(self, point: DevicePoint) -> None:
-        """Takes a point that was read, unless it was given up in the meantime."""
+        """Packs a point that was read from its device, unless it was given up in the meantime."""
         if self._device_points.pop(point.number, None) is None:
             return
         self._freed_bytes += _DEVICE_POINT_BYTES
@@ -135,14 +134,14 @@ class Packer:
         self._append(index, point.step, point.time_unix_us, point.value)
 
     def after_devices(self) -> None:
-        """Looks after the points that still wait: reports them, gives them up, and releases markers before which none
-        waits any more."""
+        """Called after points were read: reports or gives up points that have waited for long, and reaches markers
+        before which no point waits any more."""
         self._report_unready()
         self._release_markers()
         self._apply_freed_bytes()
 
     def give_up_devices(self) -> None:
-        """Refuses all points that still wait for their device, as the run ends."""
+        """Refuses all points that still wait for their device; called when the run ends."""
         self._give_up(list(self._device_points.values()), "when the run ended")
         self._release_markers()
         self._apply_freed_bytes()
@@ -165,12 +164,12 @@ class Packer:
                 self._pack(row)
 
     def _pack_plain(self, rows: list[Row]) -> bool:
-        """Packs rows whose keys are known strings and whose values are floats, as nearly all are, without a line of
-        Python for each point; returns whether it could."""
+        """Packs rows whose keys are known strings, steps ints and values floats, as nearly all are, without running
+        Python for each point. Returns False, and packs nothing, if any row is different."""
         metrics, steps, times = zip(*rows, strict=True)
         keys = list(chain.from_iterable(metrics))
         values = list(chain.from_iterable(map(dict.values, metrics)))
-        # A subclass of str may have a hash of its own, and code of anybody must not run here.
+        # A subclass of str may have its own hash, and foreign code must not run here.
         if set(map(type, keys)) != {str} or set(map(type, values)) != {float} or set(map(type, steps)) != {int}:
             return False
         series = self._series.indexes_of(keys)
@@ -212,7 +211,7 @@ class Packer:
                     continue
             self._append(index, step, time_unix_us, value)
             packed += 1
-        # The charge of the row is replaced by that of its points; the refused ones have left the account already.
+        # The charge of the row is replaced by that of its points; refused points are not charged any more.
         on_devices = self._device_numbers - first_number
         self._freed_bytes += row_bytes(len(metrics)) - packed * POINT_BYTES - on_devices * _DEVICE_POINT_BYTES
 
@@ -294,5 +293,5 @@ class Packer:
 
 
 def _repeated(numbers: Iterable[int], counts: Iterable[int]) -> list[int]:
-    """Each number as often as its count says."""
+    """A list with each number repeated as often as its count says."""
     return list(chain.from_iterable(map(repeat, numbers, counts)))

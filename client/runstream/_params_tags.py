@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from runstream._batches import has_control_character, is_utf8, shown_key
+from runstream._columns import has_control_character, is_utf8, shown_key
 from runstream._values import describe
 
 _MAX_KEY = 250
 MAX_PARAM = 6_000
 _MAX_TAG = 8_000
 MAX_ENTRIES = 1_000  # the most that the service accepts in one call
-# Of text, in one record of a journal; as JSON it may be several times that, and a record has at most 1 MiB.
+# The most text in one record of a journal: as JSON it may be several times as long, and a record has at most 1 MiB.
 RECORD_BYTES = 64 * 1024
 
 
 def validate(kind: str, entries: object, refuse: Callable[[Exception], None]) -> dict[str, str]:
-    """Params or tags (`kind`) as strings; calls `refuse` with a TypeError or ValueError for each bad one."""
+    """Returns the valid params or tags, with values as strings; calls `refuse` with a TypeError or ValueError for each
+    invalid one. `kind` is "param" or "tag"."""
     if not isinstance(entries, Mapping):
         refuse(TypeError(f"{kind}s must be a mapping, not {type(entries).__name__}"))
         return {}
@@ -31,13 +32,13 @@ def validate(kind: str, entries: object, refuse: Callable[[Exception], None]) ->
 
 
 def text_bytes(key: str, value: str) -> int:
-    """What an entry takes in UTF-8."""
+    """The length of key and value in UTF-8."""
     return len(key.encode()) + len(value.encode())
 
 
 def split(entries: Mapping[str, str], max_bytes: int, entry_bytes: int = 0) -> Iterator[dict[str, str]]:
-    """The entries in their order, divided: a piece has at most MAX_ENTRIES, and at most `max_bytes` of text and of
-    `entry_bytes` for each entry, or only one."""
+    """Divides entries into pieces, in their order. A piece has at most MAX_ENTRIES, and at most `max_bytes`, which
+    counts the text and `entry_bytes` for each entry; one with a single entry may be larger."""
     piece: dict[str, str] = {}
     size = 0
     for key, value in entries.items():
@@ -52,7 +53,8 @@ def split(entries: Mapping[str, str], max_bytes: int, entry_bytes: int = 0) -> I
 
 
 def check_name(what: str, name: object) -> str:
-    """Name of an experiment or run: None or a string of 1 to 500 characters."""
+    """Returns the name of an experiment or run, "" for None. Raises TypeError or ValueError if it is not a string of 1
+    to 500 characters without control characters; `what` is the name of the argument."""
     if name is None:
         return ""
     if not isinstance(name, str):

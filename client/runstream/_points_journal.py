@@ -1,5 +1,5 @@
-"""A journal for points that are written at once, one call after the other, by the agent's own producers. (A training
-process collects them in a buffer first, see run.py.)"""
+"""A journal whose points are written without a buffer in front of it, as the agent does with its own metrics. (A
+training process collects its points in a buffer first: see `_recording`.)"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DECLARED_AT_ONCE = 500  # keys of at most 1,000 bytes: a record stays below its
 
 
 class Point(NamedTuple):
-    """One point, in range."""
+    """One point; the caller has checked its key and that its numbers are in range."""
 
     key: str
     value: float
@@ -24,8 +24,8 @@ class Point(NamedTuple):
 
 
 class PointsJournal:
-    """Not thread-safe. Every method but `close` raises OSError; a call that failed half-way may be repeated as a whole,
-    and then writes some points twice."""
+    """Appends points, params and tags to a journal of its own. Not thread-safe. All methods but `close` may raise
+    OSError. If a call that failed half-way is repeated, some points are written twice."""
 
     def __init__(self, directory: Directory, create: Mapping[str, Any]) -> None:
         self.writer = JournalWriter.create(directory, dict(create))
@@ -33,7 +33,7 @@ class PointsJournal:
         self._number = 0  # of the last batch
 
     def log_points(self, points: Sequence[Point], now_unix_us: int) -> None:
-        """Appends points in batches of their order."""
+        """Appends points in their order, in batches. `now_unix_us` counts as the time of their log() calls."""
         self._declare(point.key for point in points)
         for start in range(0, len(points), MAX_BATCH_POINTS):
             part = points[start : start + MAX_BATCH_POINTS]
@@ -57,7 +57,7 @@ class PointsJournal:
         self._append_entries(RecordType.TAGS, tags)
 
     def finish(self) -> None:
-        """Says that nothing comes any more; the run continues."""
+        """Appends FINISH, as nothing more is written to this journal. The run itself continues."""
         end = {"status": "FINISHED", "end_time_unix_us": 0, "ends_run": False}
         self.writer.append(RecordType.FINISH, encode_json(end))
 
@@ -66,7 +66,7 @@ class PointsJournal:
         self.writer.sync()
 
     def close(self) -> None:
-        """Frees file and lock; the agent continues with what is there."""
+        """Closes the file and frees the lock; the agent sends what is in the journal."""
         self.writer.close()
 
     def _declare(self, keys: Iterable[str]) -> None:

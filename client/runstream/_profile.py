@@ -1,4 +1,4 @@
-"""The two files that a person keeps: runstream.toml in a project, and what `runstream login` has stored."""
+"""Reads the two files of a user: runstream.toml in a project, and the file of `runstream login`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_BYTES = 64 * 1024
 
 
 class Project(NamedTuple):
-    """The content of a project's file; empty if there is none."""
+    """The content of a project's runstream.toml; empty if there is none."""
 
     path: str = ""
     address: str = ""
@@ -27,14 +27,14 @@ class Project(NamedTuple):
 
     @classmethod
     def find(cls, start: str | None = None) -> Project:
-        """The nearest file from a directory upward; by default, from the working directory. Raises ValueError, which
-        names the file, if it is wrong: it decides where points go."""
+        """Reads the nearest runstream.toml in a directory or above it; by default, in the working directory. Raises
+        ValueError, which names the file, if it is wrong, since it decides where points go."""
         path = _find(start)
         return _read_project(path) if path else cls()
 
 
 class Login(NamedTuple):
-    """The content of the file of `runstream login`. `problem` says why it cannot be used; there may be no file."""
+    """The content of the file of `runstream login`; empty if there is none. `problem` says why it cannot be used."""
 
     path: str = ""
     address: str = ""  # over gRPC; the token is sent to this address alone
@@ -46,13 +46,13 @@ class Login(NamedTuple):
 
     @classmethod
     def read(cls, path: str) -> Login:
-        """Never raises."""
+        """Reads the file. Never raises: `problem` says what is wrong with it."""
         try:
             if not is_private(path):
                 return cls(
                     path,
-                    problem=f"{path} is not used: others can read or own it. Run `runstream login` again, with a new "
-                    "token, as this one may be known",
+                    problem=f"{path} is not used: other users can read it, or one of them owns it. Run `runstream "
+                    "login` again, with a new token, as others may know this one",
                 )
             with open(path, "rb") as file:
                 fields = json.loads(file.read(_MAX_BYTES))
@@ -70,7 +70,7 @@ class Login(NamedTuple):
             return cls(path, problem=f"{path} cannot be used ({error!r:.200}): run `runstream login` again")
 
     def save(self) -> None:
-        """Replaces the file. Raises OSError."""
+        """Writes the file, which only this user can read. Raises OSError."""
         fields = {**self._asdict(), "token": self.token.reveal()}
         del fields["path"], fields["problem"]
         write_private(self.path, json.dumps(fields, indent=1).encode() + b"\n")
@@ -107,14 +107,14 @@ def _find(start: str | None) -> str:
 
 
 def _is_trusted(path: str) -> bool:
-    """Who can write this file decides where points and tokens go. So it is not taken from another user, as somebody may
-    put it into a directory such as /tmp. (In a container, root often works in a mounted directory of a user.)"""
+    """Whether only this user or root can write the file. It decides where points and tokens go, and anybody may put one
+    into a directory such as /tmp. (In a container, root often works in a mounted directory of a user.)"""
     status = os.stat(path)
     of_us = status.st_uid in (os.geteuid(), 0) or os.geteuid() == 0
     if of_us and not status.st_mode & stat.S_IWOTH:
         return True
     warn_about_process(
-        "%s is ignored: another user owns or can write it, and it would say where points are sent", path, about=path
+        "%s is ignored: another user owns or can write it, and could send your points elsewhere", path, about=path
     )
     return False
 

@@ -1,4 +1,4 @@
-"""Checks the installed protobuf before generated code is imported, so that the error message says what to do."""
+"""Checks the version of protobuf before generated code is imported, so that an error says what to do."""
 
 from __future__ import annotations
 

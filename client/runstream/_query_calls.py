@@ -1,4 +1,5 @@
-"""The streams that `Client` reads: points in columns, as blocks of memory (packed.proto), not as single objects."""
+"""The calls with which `Client` reads points. Their responses hold columns as blocks of memory (packed.proto), which
+become arrays; only `latest` makes an object of each point."""
 
 from __future__ import annotations
 
@@ -28,19 +29,19 @@ _TAIL = "/runstream.v1.QueryService/Tail"
 
 # The wait between two tries of a tail that had started.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
-_TAIL_TRIES = 6  # in a row, with failures that may be a stream that the network has cut, or a bug
+_TAIL_TRIES = 6  # failures in a row that may be a stream cut by the network, or a bug
 
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 
 def history(endpoint: Endpoint, request: query_pb2.HistoryRequest, timeout_s: float | None) -> Iterator[SeriesColumns]:
-    """Yields pieces of series as they arrive."""
+    """Yields pieces of series as they arrive. Raises RunstreamError, as all functions here do."""
     for response in _stream(endpoint, _HISTORY, request, packed_pb2.PackedHistoryResponse.FromString, timeout_s):
         yield _columns(response)
 
 
 def latest(endpoint: Endpoint, request: query_pb2.LatestRequest, timeout_s: float | None) -> Iterator[LatestPoint]:
-    """Yields points as they arrive."""
+    """Yields latest points as they arrive."""
     for response in _stream(endpoint, _LATEST, request, packed_pb2.PackedLatestResponse.FromString, timeout_s):
         count = response.point_count
         columns = (
@@ -58,7 +59,7 @@ def latest(endpoint: Endpoint, request: query_pb2.LatestRequest, timeout_s: floa
 
 
 def chart(endpoint: Endpoint, request: query_pb2.ChartRequest, timeout_s: float | None) -> Iterator[ChartSeries]:
-    """Yields curves as they arrive."""
+    """Yields the curves of a chart as they arrive."""
     for response in _stream(endpoint, _CHART, request, packed_pb2.PackedChartResponse.FromString, timeout_s):
         whose = query_pb2.Series.FromString(response.series)
         count = response.bucket_count
@@ -81,7 +82,7 @@ def chart(endpoint: Endpoint, request: query_pb2.ChartRequest, timeout_s: float 
 
 
 def aggregate(endpoint: Endpoint, request: query_pb2.AggregateRequest, timeout_s: float | None) -> AggregateCurve:
-    """Returns the curve."""
+    """Returns one curve over all ranks."""
     with channels().lease(endpoint) as channel:
         call = channel.unary_unary(
             _AGGREGATE,
@@ -117,7 +118,7 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
     starts again with the whole history, so that nothing is missed."""
     backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
     begun = False
-    failures = 0  # of that kind, since the last response
+    failures = 0  # that may be a broken stream, since the last response
     too_old = b""  # the cursor that was too old, until the history has been yielded
     while True:
         retry_after_s: float | None = None
@@ -132,11 +133,11 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
                 request.cursor = response.cursor
                 yield TailUpdate([_columns(piece) for piece in response.series], response.cursor)
         except RunstreamError as error:
-            torn = error.code in ("INTERNAL", "UNKNOWN")
-            failures += torn
+            is_broken_stream = error.code in ("INTERNAL", "UNKNOWN")
+            failures += is_broken_stream
             if begun and error.reason == "CURSOR_TOO_OLD":
                 too_old, request.cursor = request.cursor, b""
-            elif not begun or not (error.retryable or (torn and failures < _TAIL_TRIES)):
+            elif not begun or not (error.retryable or (is_broken_stream and failures < _TAIL_TRIES)):
                 raise
             retry_after_s = error.retry_after_s
         time.sleep(backoff.next_s(retry_after_s))
@@ -145,14 +146,14 @@ def tail(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -
 def _history_of(endpoint: Endpoint, request: query_pb2.TailRequest, timeout_s: float) -> Iterator[SeriesColumns]:
     """The history of the series of a tail."""
     rank = request.rank if request.HasField("rank") else None
-    question = query_pb2.HistoryRequest(run_id=request.run_id, keys=request.keys, rank=rank)
-    return history(endpoint, question, timeout_s)
+    history_request = query_pb2.HistoryRequest(run_id=request.run_id, keys=request.keys, rank=rank)
+    return history(endpoint, history_request, timeout_s)
 
 
 def _stream(
-    endpoint: Endpoint, method: str, request: Any, deserialize: Callable[[bytes], _Answer], timeout_s: float | None
-) -> Iterator[_Answer]:
-    """Yields the answers of a call; cancels it when the iterator is closed. Raises RunstreamError."""
+    endpoint: Endpoint, method: str, request: Any, deserialize: Callable[[bytes], _Response], timeout_s: float | None
+) -> Iterator[_Response]:
+    """Yields the responses of a call; cancels it when the iterator is closed. Raises RunstreamError."""
     metadata = endpoint.metadata()
     with channels().lease(endpoint, is_stream=True) as channel:
         call = None
@@ -164,10 +165,10 @@ def _stream(
                 channels().register_stream(call)
             while True:
                 with channels().inside(call):
-                    answer = next(call, None)
-                if answer is None:
+                    response = next(call, None)
+                if response is None:
                     return
-                yield answer
+                yield response
         except grpc.RpcError as error:
             raise failed(error, endpoint, channel) from error
         finally:

@@ -20,30 +20,30 @@ _started: Counter[str] = Counter()  # runs that this worker has started, by expe
 
 
 class _Start(NamedTuple):
-    """What rank 0 broadcasts to the other workers, and keeps in the file for the next start."""
+    """What rank 0 broadcasts to the other workers, and writes to the file for the next start."""
 
     run_id: str
     attempt: int
-    fit: str  # of which call of `fit()`
+    fit: str  # identifies the call of `fit()`
 
 
 def start_run(experiment: str | None = None, name: str | None = None, **start: Any) -> Run:
     """`runstream.start_run` for the training function of Ray Train: all workers share the run, each with its own rank.
 
     The run continues as the next attempt when Ray starts the workers again after a failure, and when a later `fit()`
-    with the same name and storage continues from a checkpoint. Otherwise each `fit()` makes a run.
+    with the same name and storage continues from a checkpoint. Otherwise each `fit()` starts a run.
 
     Args:
         experiment: As for `runstream.start_run`.
-        name: The same; None: the name of Ray Train's run.
-        start: Further arguments of `runstream.start_run`, but `rank`. With a `run_id` or RUNSTREAM_RUN_ID, the run is
-            that one.
+        name: As for `runstream.start_run`; None: the name of Ray Train's run.
+        start: Further arguments of `runstream.start_run`, except `rank`. With `run_id` or RUNSTREAM_RUN_ID, the workers
+            share that run.
 
     Every worker has to call it, as each waits for the others. Raises TypeError or ValueError for a wrong argument, and
     RuntimeError outside of a training function. Needs Ray Train V2, which is Ray's default.
     """
     if "rank" in start:
-        raise TypeError("rank: Ray Train gives each worker its own")
+        raise TypeError("rank cannot be passed here: Ray Train sets the rank of each worker")
     check_arguments({"experiment": experiment, "name": name, **start})
     from ray import train
     from ray.train.collective import broadcast_from_rank_zero
@@ -65,10 +65,10 @@ def start_run(experiment: str | None = None, name: str | None = None, **start: A
 
 
 def _next_start(storage: Any, experiment: str | None, name: str | None, start: dict[str, Any]) -> _Start:
-    """The start that rank 0 decides on and writes down."""
-    of_call = json.dumps([experiment, name])
-    key = f"{of_call} {_started[of_call]}"
-    _started[of_call] += 1
+    """Run and attempt of this start, which rank 0 decides and writes to the file."""
+    names = json.dumps([experiment, name])
+    key = f"{names} {_started[names]}"
+    _started[names] += 1
     kept = _read(storage)
     now = _decided(_Start(*kept[key]) if key in kept else None, start)
     _write(storage, {**kept, key: now})
@@ -78,23 +78,23 @@ def _next_start(storage: Any, experiment: str | None, name: str | None, start: d
 def _decided(before: _Start | None, start: dict[str, Any]) -> _Start:
     named = start.get("run_id") or os.environ.get("RUNSTREAM_RUN_ID", "").strip()
     run_id = check_run_id(named) if named else ""
-    fit, attempt = _fit(), attempt_of(os.environ)
-    if before and (run_id == before.run_id if run_id else _goes_on(before, fit)):
+    fit, attempt = _fit_id(), attempt_of(os.environ)
+    if before and (run_id == before.run_id if run_id else _continues(before, fit)):
         run_id, attempt = before.run_id, max(before.attempt + 1, attempt)
     chosen = start.get("attempt")
     return _Start(run_id or fresh_id(), attempt if chosen is None else int(chosen), fit)
 
 
-def _goes_on(before: _Start, fit: str) -> bool:
+def _continues(before: _Start, fit: str) -> bool:
     """Whether Ray has started the workers again, or continues with what was trained before."""
     from ray import train
 
     return (bool(fit) and before.fit == fit) or train.get_checkpoint() is not None
 
 
-def _fit() -> str:
-    """A text that is the same in all starts of one call of `fit()`, and in no other; empty if this Ray has none. Ray
-    does not publish it, but what it publishes, such as the name, may come again in the next call."""
+def _fit_id() -> str:
+    """A text that is the same in all starts of one call of `fit()`, and in no other call; empty if this Ray has none.
+    It is not part of Ray's public API, but what is public, such as the name, may be the same in the next call."""
     try:
         from ray.train.v2._internal.execution.context import get_train_context
 
@@ -104,7 +104,7 @@ def _fit() -> str:
 
 
 def _read(storage: Any) -> dict[str, Any]:
-    """What earlier starts have left; empty if there is nothing, or nothing that can be read."""
+    """The content of the file from earlier starts; empty if there is none, or it cannot be read."""
     try:
         with storage.storage_filesystem.open_input_stream(f"{storage.experiment_fs_path}/{_FILE}") as file:
             kept: dict[str, Any] = json.loads(file.read())

@@ -1,6 +1,6 @@
-"""The one thread of this process: for all handles, it takes what was logged, writes their journals, and reads what the
-agent says. Nothing else of runstream runs in a training process, unless values are on an accelerator (see
-`_device_reader`) or no agent can be started (see `_carriers`).
+"""The one thread of this process: for all handles, it packs what was logged, writes their journals, and reads how far
+the agent has sent them. No other thread of runstream runs in a training process, unless values are on an accelerator
+(see `_device_reader`) or no agent can be started (see `_carriers`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from runstream._settings import Settings
 from runstream._threads import Alarm, Lock, RLock, start_thread
 
 _SYNC_S = 0.5  # what was appended is on disk after this time, unless the service has it already
-_POLL_S, _IDLE_POLL_S = 0.5, 1.0  # how often the agent's positions are read while something is not settled, and else
-_WATCHED_POLL_S = 0.005  # the same while somebody waits
-_DEVICE_PATIENCE_S = 0.05  # wait this long for values that are being read, so that they go into the batch of their row
+_POLL_S, _IDLE_POLL_S = 0.5, 1.0  # how often positions are read while something is unsettled, and otherwise
+_WATCHED_POLL_S = 0.005  # how often they are read while flush() or finish() waits
+_DEVICE_WAIT_S = 0.05  # wait this long for values that are being read, so that they go into the batch of their row
 _RETRY_S = 1.0  # when no thread could be started, try again after this time
 _FOREVER = float("inf")
 _FORK_WAIT_S = 0.5  # how long a fork may wait for a journal that is being made
@@ -29,15 +29,15 @@ class Recorder:
 
     def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
         self._alarm = Alarm()
-        self._lock = RLock()  # for the next three; a signal handler may start a run in the middle
+        self._lock = RLock()  # guards the next three; reentrant, as a signal handler may start a run meanwhile
         self._recordings: list[Recording] = []
         self._stores: dict[Settings, JournalStore] = {}
         self._running = False
         self._on_start = on_start
         self._failed_s = -_FOREVER  # when no thread could be started, by the monotonic clock
-        self._failure: RuntimeError | None = None  # why
+        self._failure: RuntimeError | None = None  # why no thread could be started
         self._wakes_s = _FOREVER  # until when the thread sleeps, by the monotonic clock
-        self._watched: dict[int, list[Recording]] = {}  # by whom
+        self._watched: dict[int, list[Recording]] = {}  # what each waiting flush() or finish() waits for
         self._reader = DeviceReader(self.wake)
         self._polled_s = 0.0  # when positions were read last, by the monotonic clock
         self._polled_all_s = 0.0
@@ -45,10 +45,10 @@ class Recorder:
         self.opening = Lock()
         self._opening_held = False
 
-    # Any thread.
+    # Called by any thread.
 
     def store_for(self, settings: Settings) -> JournalStore:
-        """The journal directory for these settings."""
+        """The journal store for these settings, which handles with equal settings share."""
         with self._lock:
             return self._stores.setdefault(settings, JournalStore(settings))
 
@@ -83,19 +83,19 @@ class Recorder:
         return self._running
 
     def wake_at(self, due_s: float) -> None:
-        """Somebody has logged; the thread should look at it at this time of the monotonic clock."""
+        """Makes sure that the thread runs a turn at this time of the monotonic clock, as something was logged."""
         self.start()
         if due_s < self._wakes_s:
             self._alarm.ring()
 
     def wake(self) -> None:
-        """The thread should look at once."""
+        """Makes the thread run a turn now."""
         self.start()
         self._alarm.ring()
 
     @contextlib.contextmanager
     def watching(self, *recordings: Recording) -> Iterator[None]:
-        """While somebody waits for what the agent says, it is read more often."""
+        """A block in which somebody waits for these recordings: their positions are read more often meanwhile."""
         me = object()
         self._watched[id(me)] = list(recordings)
         self.wake()
@@ -105,14 +105,14 @@ class Recorder:
             del self._watched[id(me)]
 
     def stop_stores(self) -> None:
-        """The process ends, and nothing is recorded any more."""
+        """Stops what sends journals from this process. Called at the end of the process."""
         for store in list(self._stores.values()):
             store.stop()
 
-    # Fork.
+    # Called around a fork.
 
     def before_fork(self) -> None:
-        """Waits, but not for long, until no journal is being made."""
+        """Waits for at most half a second until no journal is being made."""
         self._opening_held = self.opening.acquire(timeout=_FORK_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
@@ -121,24 +121,24 @@ class Recorder:
             self.opening.release()
 
     def for_child(self) -> Recorder:
-        """The recorder of a forked child. It takes no lock of this one, which a thread of the parent may have held."""
+        """Returns the recorder of a forked child. Uses no lock of this one: a thread of the parent may have held it."""
         for recording in list(self._recordings):
             recording.abandon_in_child()
         for store in list(self._stores.values()):
             store.abandon_in_child()
         return Recorder(self._on_start)
 
-    # The thread.
+    # Called by the recorder's thread.
 
     def _run(self) -> None:
         try:
             while self._run_once():
                 pass
-        except BaseException as error:  # any error: training continues
+        except BaseException as error:  # whatever it is, training continues
             self._die(error)
 
     def _run_once(self) -> bool:
-        """One turn; returns whether any recording is left."""
+        """Runs one turn; returns whether any recording is left."""
         self._sleep()
         recordings = list(self._recordings)
         for recording in recordings:
@@ -156,7 +156,7 @@ class Recorder:
         return self._forget_closed()
 
     def _sleep(self) -> None:
-        # A thread that logs while the time of the next turn is computed has to wake this one.
+        # Infinite meanwhile: a thread that logs while the time of the next turn is computed has to wake this one.
         self._wakes_s = _FOREVER
         wakes_s = self._next_turn_s()
         self._wakes_s = wakes_s
@@ -179,7 +179,7 @@ class Recorder:
         if not points and not waiting:
             return
         self._reader.submit(points)
-        for point in self._reader.collect(_DEVICE_PATIENCE_S):
+        for point in self._reader.collect(_DEVICE_WAIT_S):
             point.owner.pack_device_point(point)
         for recording in waiting:
             self._isolated(recording, recording.packer.after_devices)
@@ -198,7 +198,7 @@ class Recorder:
                 self._isolated(recording, recording.sync)
 
     def _is_enough_on_disk(self, recording: Recording) -> bool:
-        """Whether somebody waits for the disk alone."""
+        """Whether somebody waits until the recording is on disk, and not for the service."""
         on_disk = recording.settings.mode == "offline" or recording.store.agent_outlives_job
         return on_disk and any(recording in watched for watched in list(self._watched.values()))
 
@@ -214,7 +214,7 @@ class Recorder:
                     self._isolated(recording, recording.poll)
 
     def _isolated(self, recording: Recording, do: Callable[[], object]) -> bool:
-        """Runs `do`; an exception, which is a bug, ends this recording alone."""
+        """Runs `do`, and returns its result as a bool. An exception, which is a bug, ends this recording only."""
         if recording.dead:
             return False
         try:

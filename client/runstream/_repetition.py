@@ -1,4 +1,4 @@
-"""How often the same thing is said: once, or at most once a minute."""
+"""Limits how often the same thing is reported: once, or at most once a minute."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ MAX_KEYS = 1_000  # at most this many different keys are named
 
 
 class Repetition:
-    """What was said about one run, and when. Used by one thread, or under its owner's lock."""
+    """Remembers what was reported, and when. Used by one thread, or under its owner's lock."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
         self._refusals: set[str] = set()
 
     def is_first(self, about: str) -> bool:
-        """Whether it was never said; notes that it is said now."""
+        """Whether `about` was never reported; notes that it is reported now."""
         if about in self._last:
             return False
         self._last[about] = time.monotonic()
         return True
 
     def is_due(self, about: str) -> bool:
-        """Whether it was not said within the last minute; notes that it is said now."""
+        """Whether `about` was not reported within the last minute; notes that it is reported now."""
         now = time.monotonic()
         if now - self._last.get(about, -_REPEAT_S) < _REPEAT_S:
             return False
@@ -32,7 +32,7 @@ class Repetition:
         return True
 
     def is_new(self, refusal: str) -> bool:
-        """Whether this refusal was never said, and not MAX_KEYS others were; notes that it is said now."""
+        """Whether this refusal was never reported, and fewer than MAX_KEYS others; notes that it is reported now."""
         if refusal in self._refusals or len(self._refusals) >= MAX_KEYS:
             return False
         self._refusals.add(refusal)
@@ -40,6 +40,6 @@ class Repetition:
 
 
 def some(keys: Sequence[str]) -> str:
-    """The first five keys, and how many more there are."""
+    """A text with the first five keys, and how many more there are."""
     more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
     return ", ".join(repr(key) for key in keys[:5]) + more

@@ -16,8 +16,8 @@ _T = TypeVar("_T", int, float)
 
 
 class Caller(NamedTuple):
-    """Who the service takes a client for. `role` is read, write, manage or admin. `authentication`: whether the service
-    asks for tokens; without, everybody may do everything."""
+    """Who a client is for the service. `role` is read, write, manage or admin. `authentication`: whether the service
+    asks for tokens; if it does not, everybody may do everything."""
 
     principal: str
     workspace: str
@@ -26,7 +26,7 @@ class Caller(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One stored point."""
+    """One stored point. `time_unix_us` is microseconds since 1970."""
 
     step: int
     time_unix_us: int
@@ -53,11 +53,11 @@ class LatestPoint(NamedTuple):
 
 
 class LatestPoints(list[LatestPoint], Tabular):
-    """The latest points of some series."""
+    """The latest points of several series: a list that can become a data frame."""
 
     def _columns(self) -> list[Column]:
         return [
-            *_whose(self),
+            *_series_of_rows(self),
             _of_rows(self, "step", "q"),
             _frames.times("time", [array("q", (point.time_unix_us for point in self))]),
             _of_rows(self, "value", "d"),
@@ -80,10 +80,10 @@ class BestValue(NamedTuple):
 
 
 class BestValues(list[BestValue], Tabular):
-    """The best values of some runs, best first."""
+    """The best values of several runs, best first: a list that can become a data frame."""
 
     def _columns(self) -> list[Column]:
-        return [*_whose(self), _of_rows(self, "step", "q"), _of_rows(self, "value", "d")]
+        return [*_series_of_rows(self), _of_rows(self, "step", "q"), _of_rows(self, "value", "d")]
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,17 @@ class History(Sequence[Point], Tabular):
     @property
     def steps(self) -> array[int]:
         """Steps of all points."""
-        return _joined(array("q"), (one.steps for one in self.series))
+        return _concatenated(array("q"), (one.steps for one in self.series))
 
     @property
     def times_unix_us(self) -> array[int]:
         """Times of all points, microseconds since 1970."""
-        return _joined(array("q"), (one.times_unix_us for one in self.series))
+        return _concatenated(array("q"), (one.times_unix_us for one in self.series))
 
     @property
     def values(self) -> array[float]:
         """Values of all points."""
-        return _joined(array("d"), (one.values for one in self.series))
+        return _concatenated(array("d"), (one.values for one in self.series))
 
     def __len__(self) -> int:
         return sum(map(len, self.series))
@@ -171,8 +171,7 @@ class Experiment:
 @dataclass(frozen=True)
 class RunInfo:
     """A run as the service stores it. `status` is RUNNING, SCHEDULED, FINISHED, FAILED or KILLED; `end_time_unix_us` is
-    None while it runs. Only `get_run` and `search_runs` fill `params` and
-    `tags`."""
+    None while it runs. Only `get_run` and `search_runs` fill `params` and `tags`."""
 
     run_id: str
     experiment_id: int
@@ -188,7 +187,7 @@ class RunInfo:
 
 
 class RunList(list[RunInfo], Tabular):
-    """Some runs."""
+    """Runs, in the order that the method documents: a list that can become a data frame."""
 
     def _columns(self) -> list[Column]:
         texts = ("run_id", "name", "experiment", "status", "user")
@@ -212,8 +211,9 @@ class RunList(list[RunInfo], Tabular):
 class TailUpdate:
     """New points of a run, series by series, perhaps none. To continue after them, pass `cursor` to `Client.tail`.
 
-    `replayed`: they are a piece of the run's history, because the tail could not continue where it was. The first such
-    piece in a row starts the history: discard all earlier points. Their cursor is the one that was too old.
+    `replayed`: the points are a piece of the run's history, because the tail could not continue where it was. The first
+    such piece in a row starts the history: discard all earlier points. The cursor of these pieces is the one that was
+    too old.
     """
 
     series: list[SeriesColumns]
@@ -225,7 +225,7 @@ class TailUpdate:
 
 
 def best_of_runs(points: Iterable[LatestPoint], goal: str, limit: int | None) -> BestValues:
-    """The best value of each run, of the points of one key. Of equal values, the one with the lowest step."""
+    """The best value of each run, from the latest points of one key. Of equal values, the one with the lowest step."""
     sign = 1 if goal == "min" else -1
     best: dict[str, BestValue] = {}
     for point in points:
@@ -238,7 +238,7 @@ def best_of_runs(points: Iterable[LatestPoint], goal: str, limit: int | None) ->
 
 
 def columns_of_series(series: Sequence[SeriesColumns]) -> list[Column]:
-    """The columns of some series, one after the other."""
+    """The columns of a table with the points of several series, one series after the other."""
     return [
         _frames.same_texts("key", [(one.key, len(one)) for one in series]),
         _frames.same_numbers("rank", [(one.rank, len(one)) for one in series]),
@@ -249,8 +249,8 @@ def columns_of_series(series: Sequence[SeriesColumns]) -> list[Column]:
     ]
 
 
-def _whose(rows: Sequence[LatestPoint] | Sequence[BestValue]) -> list[Column]:
-    """The columns that say of which series each row is."""
+def _series_of_rows(rows: Sequence[LatestPoint] | Sequence[BestValue]) -> list[Column]:
+    """The columns that name the series of each row."""
     return [
         _frames.texts("run_id", [row.run_id for row in rows]),
         _frames.texts("key", [row.key for row in rows]),
@@ -270,13 +270,13 @@ def _entries(name: str, of_runs: Sequence[dict[str, str]]) -> list[Column]:
 
 
 def to_caller(message: access_pb2.WhoAmIResponse) -> Caller:
-    """Converts the message of the service."""
+    """Converts the response of WhoAmI."""
     role = access_pb2.Role.Name(message.role).removeprefix("ROLE_").lower()
     return Caller(message.principal, message.workspace, role, message.authentication)
 
 
 def to_experiment(message: run_pb2.Experiment) -> Experiment:
-    """Converts the message of the service."""
+    """Converts the service's message of an experiment."""
     return Experiment(
         experiment_id=message.experiment_id,
         name=message.name,
@@ -288,7 +288,7 @@ def to_experiment(message: run_pb2.Experiment) -> Experiment:
 
 
 def to_run_info(message: run_pb2.Run) -> RunInfo:
-    """Converts the message of the service."""
+    """Converts the service's message of a run."""
     return RunInfo(
         run_id=message.run_id,
         experiment_id=message.experiment_id,
@@ -304,7 +304,7 @@ def to_run_info(message: run_pb2.Run) -> RunInfo:
     )
 
 
-def _joined(whole: array[_T], columns: Iterable[array[_T]]) -> array[_T]:
+def _concatenated(whole: array[_T], columns: Iterable[array[_T]]) -> array[_T]:
     for column in columns:
         whole.extend(column)
     return whole

@@ -1,7 +1,7 @@
 """Reports to the user, and limits how often. Uses the logger "runstream" and no Python warnings, so that `python -W
 error` cannot make log() raise.
 
-Everything here runs on the recorder's thread, except the `note_` methods, which only store a note: a slow or
+What concerns log() is reported by the recorder's thread; the `note_` methods only store a note for it, as a slow or
 broken log handler must not delay training.
 """
 
@@ -39,16 +39,16 @@ class RunLogger:
         self._dropped_entries = 0
 
     def note_refused(self, key: str, why: str) -> None:
-        """Notes a refused value, step or key; the sender's thread writes the warning. Safe anywhere."""
+        """Notes a refused value, step or key; the recorder's thread writes the warning. Any thread may call it."""
         if key not in self._warned:
             self._notes.append((key, why))
 
     def note_early_time(self, time_unix_us: int, unit: str) -> None:
-        """Notes a time that looks as if it were in another unit. Safe anywhere."""
+        """Notes a time that looks as if it were in another unit. Any thread may call it."""
         self._early_time = time_unix_us, unit
 
     def not_ready(self, key: str, waited_s: float, give_up_after_s: float) -> None:
-        """Reports a value that its device has not computed for long."""
+        """Reports a value that its device has not computed for a long time."""
         self.warn(
             "a value of metric %r has not been computed by its device for %.0f s; everything else is stored meanwhile. "
             "A value that is not computed %.0f s after log(), or when the run ends, is refused as not_ready (said once "
@@ -76,8 +76,8 @@ class RunLogger:
         full = refused.get("buffer_full", 0)
         if full > self._full_seen and self._repetition.is_due("full"):
             self.warn(
-                "the buffer is full: the disk takes nothing, or points come faster than it does; %d more points "
-                "refused, %d in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
+                "the buffer is full: the disk accepts nothing, or less than is logged; %d more points were refused, %d "
+                "in all. RUNSTREAM_BUFFER_POINTS and RUNSTREAM_BUFFER_BYTES set its bounds",
                 full - self._full_seen,
                 full,
             )
@@ -88,7 +88,7 @@ class RunLogger:
         self._emit(getattr(logging, level.upper(), logging.WARNING) if level.isalpha() else logging.WARNING, "%s", text)
 
     def not_written(self, why: OSError, max_points: int) -> None:
-        """Reports that the disk does not take the journal."""
+        """Reports that the journal cannot be written."""
         if self._repetition.is_due("disk"):
             self.warn(
                 "its journal cannot be written (%s); training continues, up to %d points wait in memory, and are lost "
@@ -99,27 +99,29 @@ class RunLogger:
             )
 
     def sends_from_memory(self) -> None:
-        """Reports that a thread of this process sends what the disk does not take."""
+        """Reports that a thread of this process sends what the disk does not accept."""
         self.info(
-            "as the disk takes nothing, a thread of this process sends its points from memory while the service can be "
-            "reached"
+            "as the disk accepts nothing, a thread of this process sends the points from memory while the service can "
+            "be reached"
         )
 
     def written_again(self, path: str) -> None:
-        """Reports that the disk takes the journal again."""
+        """Reports that the journal can be written again."""
         self._emit(logging.INFO, "the journal %s can be written again", path)
 
     def moved(self, before: str, was_read: bool) -> None:
-        """Reports that the run is another one than that of its id."""
+        """Reports that the service has assigned another run id than `before`, which was derived from the launcher."""
         if was_read:
             self.warn(
-                "run_id was read before the service had answered, and is another one now: the launcher gave this job "
-                "the same id as another one, whose run %s has ended or is of another workspace; points go to this run",
+                "run_id was read before the service had answered, and has changed since: the launcher gave this job "
+                "the same id as an earlier job, whose run %s has ended or is in another workspace; points go to this "
+                "run",
                 before,
             )
         else:
             self.info(
-                "the launcher gave this job the id of another one, whose run %s has ended or is of another workspace",
+                "the launcher gave this job the same id as an earlier job, whose run %s has ended or is in another "
+                "workspace; points go to this run",
                 before,
             )
 
@@ -142,7 +144,7 @@ class RunLogger:
         self._dropped_entries += len(keys)
         if self._repetition.is_due("entries"):
             self.warn(
-                "%s %s refused: params and tags of %d MiB wait already to be written to the journal; %d refused so far",
+                "%s %s refused: %d MiB of params and tags already wait to be written to the journal; %d refused so far",
                 what,
                 some(keys),
                 bound_bytes >> 20,
@@ -171,8 +173,8 @@ class RunLogger:
         """Reports that a bug has ended the recording of this run."""
         self._emit(
             logging.ERROR,
-            "recording died because of a bug in runstream; from now on points are refused and counted, training goes "
-            "on",
+            "recording died because of a bug in runstream; from now on points are refused and counted, training "
+            "continues. Please report the bug with the traceback",
             error=error,
         )
 
@@ -180,8 +182,8 @@ class RunLogger:
         """Reports that the thread of this process could not be started."""
         self.warn_once(
             "threads",
-            "no thread can be started (%s); training continues, up to %d points wait in memory, and it is tried again "
-            "when something is logged. Raise the limit of threads (ulimit -u, or the pids limit of the container)",
+            "no thread can be started (%s); training continues, up to %d points wait in memory, and each log() tries "
+            "again. Raise the limit of threads (ulimit -u, or the pids limit of the container)",
             error,
             self._max_points,
         )
@@ -191,13 +193,13 @@ class RunLogger:
         service."""
         waits = []
         if points > 0 or calls or not on_devices:
-            waits.append(f"the service at {self._address}, which has not taken {points} points and {calls} calls yet")
+            waits.append(f"the service at {self._address}, which has not stored {points} points and {calls} calls yet")
         if on_devices:
             waits.append(f"{on_devices} values that their device has not computed yet")
         self.warn("waiting up to %.0f s for %s; Ctrl-C to leave without them", wait_s, ", and for ".join(waits))
 
     def finished(self, arrived: bool, stats: RunStats, settings: Settings, directory: str) -> None:
-        """Says where everything is, when the handle is closed."""
+        """Reports what became of everything, when the handle is closed. `directory` is that of all journals."""
         refused = dict(stats.refused) or "none"
         if settings.mode == "offline":
             self.info(
@@ -211,13 +213,13 @@ class RunLogger:
         left = ""
         if stats.on_disk or stats.pending_calls:
             left = f"; {stats.on_disk} points, and {stats.pending_calls} params, tags and ends of the run, "
-            left += _how_they_follow(directory) if directory else "were in memory and are lost"
+            left += _how_they_are_sent(directory) if directory else "were in memory and are lost"
         if arrived:
             self.info("%d points are acknowledged%s; refused: %s", stats.acknowledged, left, refused)
         else:
             self.warn(
-                "finished, but not everything is at the service at %s: %d points are acknowledged%s; refused: %s; last "
-                "error: %s",
+                "finished, but not everything has reached the service at %s: %d points are acknowledged%s; refused: "
+                "%s; last error: %s",
                 self._address,
                 stats.acknowledged,
                 left,
@@ -226,7 +228,7 @@ class RunLogger:
             )
 
     def _emit(self, level: int, message: str, *args: object, error: BaseException | None = None) -> None:
-        with contextlib.suppress(Exception):  # the program's log handler is broken; there is nowhere left to say it
+        with contextlib.suppress(Exception):  # the program's log handler is broken, and there is no other place for it
             logger.log(level, "run %s: " + message, self.run_id, *args, exc_info=error)
 
 
@@ -236,12 +238,12 @@ _said = Repetition()  # about this process
 def warn_about_process(message: str, *args: object, about: str = "") -> None:
     """Writes a warning about this process: once, or with `about`, at most once a minute."""
     if _said.is_due(about) if about else _said.is_first(message):
-        with contextlib.suppress(Exception):  # as above
+        with contextlib.suppress(Exception):  # the program's log handler is broken
             logger.warning(message, *args)
 
 
-def _how_they_follow(directory: str) -> str:
+def _how_they_are_sent(directory: str) -> str:
     return (
-        f"are on disk in {directory} and follow: the agent sends them if the job lets it live, else the next client "
-        f"that uses this directory, or `runstream sync {directory}`"
+        f"are on disk in {directory} and are sent later: by the agent if it outlives the job, else by the next client "
+        f"that uses this directory, or by `runstream sync {directory}`"
     )

@@ -1,4 +1,4 @@
-"""The endpoint of the service, mode and bounds of memory: from arguments, else the environment, else defaults."""
+"""The settings of a run: from arguments, else the environment, else the project's file, else defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("runstream")
 
 MODES = ("online", "offline", "disabled")
 AGENTS = ("auto", "external", "thread")
-_OF_DIRECTORY = ("RUNSTREAM_DIR", "RUNSTREAM_DIR_BYTES", "XDG_STATE_HOME", "HOME", "TMPDIR")
+_DIRECTORY_VARIABLES = ("RUNSTREAM_DIR", "RUNSTREAM_DIR_BYTES", "XDG_STATE_HOME", "HOME", "TMPDIR")
 
 
 class Settings(NamedTuple):
@@ -44,8 +44,9 @@ class Settings(NamedTuple):
 def from_environment(
     address: str | None, environ: Mapping[str, str], *, token: str | None = None, workspace: str | None = None
 ) -> Settings:
-    """The settings of this process. What says where points go raises if it is wrong: an argument, an address, the
-    project's file; any other bad variable causes a warning and keeps the default."""
+    """The settings of this process. Raises TypeError or ValueError if what decides where points go is wrong: an
+    argument, an address, or the project's file. Any other invalid variable causes a warning, and its default is used.
+    """
     defaults = Settings()
     project = Project.find()
     endpoint = resolve(address, environ, project=project, token=token, workspace=workspace)
@@ -57,7 +58,7 @@ def from_environment(
         mode=_choice(environ, "RUNSTREAM_MODE", MODES),
         agent=_choice(environ, "RUNSTREAM_AGENT", AGENTS),
         system_metrics=_is_on(environ, "RUNSTREAM_SYSTEM_METRICS"),
-        directory_environ=tuple((name, environ[name]) for name in _OF_DIRECTORY if name in environ),
+        directory_environ=tuple((name, environ[name]) for name in _DIRECTORY_VARIABLES if name in environ),
         max_points=int(_number(environ, "RUNSTREAM_BUFFER_POINTS", defaults.max_points, 1)),
         max_bytes=int(_number(environ, "RUNSTREAM_BUFFER_BYTES", defaults.max_bytes, 4096)),
         exit_timeout_s=_number(environ, "RUNSTREAM_EXIT_TIMEOUT_S", defaults.exit_timeout_s, 0),
@@ -65,8 +66,8 @@ def from_environment(
 
 
 def in_this_process(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """The settings of a handle that another process has sent. Tokens are not sent along: where the other one had its
-    token as text, this one uses its own."""
+    """The settings of a handle that was sent by another process. Tokens are not sent with it: if that process had its
+    token as text, this one uses its own token."""
     credentials = settings.endpoint.credentials
     if not credentials.has_token or credentials.token_file or credentials.login_file:
         return settings
@@ -79,12 +80,12 @@ def in_this_process(settings: Settings, environ: Mapping[str, str]) -> Settings:
 
 
 def uses_http_proxy(environ: Mapping[str, str]) -> bool:
-    """Whether connections go through the proxy for web pages that the environment names; only if asked for."""
+    """Whether RUNSTREAM_HTTP_PROXY asks for connections through the HTTP proxy that the environment names."""
     return _is_on(environ, "RUNSTREAM_HTTP_PROXY")
 
 
 def http_proxy_variable(environ: Mapping[str, str]) -> str:
-    """The variable with the proxy that connections go through, in gRPC's order; empty if they go through none."""
+    """The name of the variable with the HTTP proxy that connections use, in gRPC's order; empty if they use none."""
     names = ("grpc_proxy", "https_proxy", "http_proxy") if uses_http_proxy(environ) else ()
     return next((name for name in names if environ.get(name)), "")
 

@@ -1,5 +1,5 @@
-"""The arguments of `start_run` that describe the run, checked: before it starts, or where a framework's logger is made,
-so that a wrong one raises there and not in the training."""
+"""The arguments of `start_run` that describe the run. They are checked before it starts, or where a framework's logger
+is made, so that a wrong one raises there and not in the middle of a training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StartArguments(NamedTuple):
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> StartArguments:
-        """Raises TypeError or ValueError, which names the argument."""
+        """Checks and converts the arguments. Raises TypeError or ValueError, which names the argument."""
         _params_tags.check_name("experiment", experiment)
         _params_tags.check_name("name", name)
         return cls(
@@ -45,7 +45,7 @@ class StartArguments(NamedTuple):
         )
 
     @property
-    def of_identity(self) -> dict[str, Any]:
+    def identity_arguments(self) -> dict[str, Any]:
         """The arguments for `_identity.resolve`."""
         return {
             "experiment": self.experiment,

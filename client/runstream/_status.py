@@ -20,20 +20,20 @@ from runstream.v1 import status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _NO_WORKSPACE = "WORKSPACE_NOT_FOUND"
-CONNECTION_REFUSED = "TLS_FAILED"  # a reason of our own: what is wrong with the connection was found out
+TLS_FAILED = "TLS_FAILED"  # a reason that no service sends: this client found out what is wrong with the connection
 
 
 class Retry(enum.Enum):
     """What helps after a failure."""
 
-    ELSEWHERE = "over a new connection, which may find another replica"
-    HERE = "over the same connection"
-    A_FEW_TIMES = "over the same connection, a few times: it may be a bug that hits this one call"
-    WHEN_ALLOWED = "other credentials, or other rights of these: a token may be renewed, and a right granted"
+    ELSEWHERE = "a retry over a new connection, which may reach another replica"
+    HERE = "a retry over the same connection"
+    A_FEW_TIMES = "a few retries over the same connection: a bug may affect this one call"
+    WHEN_ALLOWED = "other credentials, or other rights: a token may be renewed, and a right granted"
     NEVER = "nothing: the same call fails again"
 
 
-# The service, or the caller's workspace, has as much as it takes now; the message says which, and what to do.
+# The service, or the caller's workspace, is at a limit; the message says which, and what to do.
 _TOO_MUCH = ("OVERLOADED", "LIMIT_REACHED")
 
 _RETRY: dict[str, Retry] = {
@@ -54,7 +54,7 @@ _RETRY: dict[str, Retry] = {
     "UNIMPLEMENTED": Retry.NEVER,
     "PERMISSION_DENIED": Retry.WHEN_ALLOWED,
     "UNAUTHENTICATED": Retry.WHEN_ALLOWED,
-    # A message above a limit of gRPC. `Failure.retry` distinguishes a service with too much to do.
+    # A message above a size limit of gRPC. `Failure.retry` tells it from an overloaded service.
     "RESOURCE_EXHAUSTED": Retry.NEVER,
 }
 
@@ -80,8 +80,8 @@ class Failure:
 
     @property
     def stream_goes_elsewhere(self) -> bool:
-        """Whether the next stream should go to another replica. A stream that the network has cut ends as INTERNAL or
-        UNKNOWN as often as it does as UNAVAILABLE."""
+        """Whether the next stream should go to another replica. A stream that the network has cut may end as INTERNAL
+        or UNKNOWN instead of UNAVAILABLE."""
         return self.retry is Retry.ELSEWHERE or self.code in ("INTERNAL", "UNKNOWN")
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ def _details(error: grpc.RpcError) -> tuple[status_pb2.ErrorInfo, float | None]:
     try:
         return _read_details(status_pb2.RpcStatus.FromString(_details_bytes(error)))
     except (AttributeError, DecodeError, TypeError, ValueError):
-        return status_pb2.ErrorInfo(), None  # a proxy in between may send any; then the status code alone decides
+        return status_pb2.ErrorInfo(), None  # a proxy may have sent other bytes; then the status code alone decides
 
 
 def _read_details(status: status_pb2.RpcStatus) -> tuple[status_pb2.ErrorInfo, float | None]:
@@ -155,46 +155,48 @@ _EXCEPTIONS: dict[str, type[errors.RunstreamError]] = {
 
 _ADVICE = {
     "PERMISSION_DENIED": (
-        "Ask for a role that may do this, or give another token (RUNSTREAM_TOKEN, RUNSTREAM_TOKEN_FILE or `runstream "
+        "Ask for a role that may do this, or use another token (RUNSTREAM_TOKEN, RUNSTREAM_TOKEN_FILE or `runstream "
         "login`)"
     ),
-    "UNIMPLEMENTED": "Whatever listens there is no runstream service, or one that is older than this client",
-    "RESOURCE_EXHAUSTED": "A message is larger than the service or a proxy in between takes",
+    "UNIMPLEMENTED": "What listens there is not a runstream service, or one that is older than this client",
+    "RESOURCE_EXHAUSTED": "A message is larger than the service, or a proxy in between, accepts",
     "UNAVAILABLE": "Is the service running there? The address comes from address=, else RUNSTREAM_ADDRESS",
-    "DEADLINE_EXCEEDED": "Give a larger timeout=, or ask for less",
+    "DEADLINE_EXCEEDED": "Use a larger timeout=, or ask for less",
     "FAILED_PRECONDITION": "Restore it first",
 }
 
 
 def advice(failure: Failure, endpoint: Endpoint | None = None) -> str:
-    """A sentence that says what a user can do; empty if there is nothing to do. `endpoint`: to which the call went."""
-    if failure.reason in (*_TOO_MUCH, CONNECTION_REFUSED):
+    """A sentence that says what a user can do; empty if there is nothing to do, or the message says it. `endpoint` is
+    the one that the call went to."""
+    if failure.reason in (*_TOO_MUCH, TLS_FAILED):
         return ""
     if failure.code == "UNAUTHENTICATED":
         return _about_token(endpoint)
     if failure.reason == _NO_WORKSPACE:
-        return "Correct the workspace (RUNSTREAM_WORKSPACE, or that in runstream.toml), or give a token of it"
+        return "Correct the workspace (RUNSTREAM_WORKSPACE, or that in runstream.toml), or use a token of it"
     return _ADVICE.get(failure.code, "")
 
 
 def _about_token(endpoint: Endpoint | None) -> str:
     if endpoint is None or not endpoint.credentials.has_token:
-        return "Give a token: RUNSTREAM_TOKEN, RUNSTREAM_TOKEN_FILE, or `runstream login`"
+        return "Set a token: RUNSTREAM_TOKEN, RUNSTREAM_TOKEN_FILE, or `runstream login`"
     if problem := endpoint.credentials.read(endpoint.address).problem:
         return problem[0].upper() + problem[1:]
     return f"{endpoint.credentials.source[0].upper()}{endpoint.credentials.source[1:]} is not valid here: get a new one"
 
 
 def explained(failure: Failure, endpoint: Endpoint) -> Failure:
-    """The same, or what was found out about a connection that failed. Takes some seconds at most."""
+    """A failure that says what is wrong with TLS, if that is why there is no connection; else the same failure. Takes a
+    few seconds at most."""
     if failure.code != "UNAVAILABLE" or failure.reason:
         return failure  # the service has answered with a reason
     problem = _tls.probe(endpoint).problem
-    return Failure(failure.code, problem, CONNECTION_REFUSED) if problem else failure
+    return Failure(failure.code, problem, TLS_FAILED) if problem else failure
 
 
 def through_proxy() -> str:
-    """The part of a message about a failed connection that names the proxy, if there is one."""
+    """The part of a message about a failed connection that names the HTTP proxy; empty if none is used."""
     variable = _settings.http_proxy_variable(os.environ)
     return f" through the proxy in ${variable} (RUNSTREAM_HTTP_PROXY is set)" if variable else ""
 

@@ -1,8 +1,9 @@
-"""What the agent needs to send a journal as its writer would: TLS files, the token or where to read it, the workspace.
+"""Stores what the agent needs to send a journal as its writer would: TLS files, the token or where to read it, and the
+workspace.
 
-In a directory next to the journals, a file for each endpoint, which only this user can read. A journal names its file
-in its CREATE record; the name is a hash over the content, so ranks with the same token share one. Nothing of it is in
-the journal itself, which people copy to other machines.
+There is one file for each endpoint, in a directory next to the journals, which only this user can read. A journal names
+its file in its CREATE record; the name is a hash of the content, so ranks with the same token share a file. The journal
+itself contains none of it, as people copy journals to other machines.
 """
 
 from __future__ import annotations
@@ -25,31 +26,32 @@ _UNUSED_AFTER_S = 60.0  # a writer saves the file before its journal is there
 
 
 class StoredCredentials:
-    """The files of one directory."""
+    """The stored credentials of one journal directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def next_to(cls, journal: Path) -> StoredCredentials:
-        """Those that belong to a journal."""
+        """The stored credentials of the directory that a journal is in."""
         return cls(journal.parent.parent / "credentials")
 
     def save(self, endpoint: Endpoint) -> str:
-        """Keeps what is not in the journal; returns its name, empty if there is nothing to keep. Raises OSError."""
+        """Stores what the journal must not contain; returns its name, or "" if there is nothing to store. Raises
+        OSError."""
         if endpoint == Endpoint(endpoint.address):
             return ""
         data = _encoded(endpoint)
         name = hashlib.sha256(data).hexdigest()[:_NAME_LENGTH]
         path = self.path / f"{name}.json"
         try:
-            os.utime(path)  # the newest is that which was used last
+            os.utime(path)  # `newest_of` returns the one that was used last
         except FileNotFoundError:
             write_private(str(path), data)
         return name
 
     def load(self, name: str) -> Endpoint | None:
-        """What was saved under this name; None if it is not there, or cannot be used."""
+        """The endpoint that was saved under this name; None if there is none, or it cannot be read."""
         if len(name) != _NAME_LENGTH or not name.isalnum():
             return None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -57,7 +59,7 @@ class StoredCredentials:
         return None
 
     def newest_of(self, address: str, workspace: str) -> Endpoint | None:
-        """What was used last for a workspace of a service."""
+        """The endpoint that was used last for this address and workspace; None if there is none."""
         for path in sorted(self._files(), key=_changed_s, reverse=True):
             endpoint = self.load(path.stem)
             if endpoint is not None and (endpoint.address, endpoint.credentials.workspace) == (address, workspace):
@@ -65,7 +67,8 @@ class StoredCredentials:
         return None
 
     def delete_unused(self, used: Collection[str]) -> None:
-        """Deletes those that no journal names. Never raises."""
+        """Deletes files that no journal names and that were not used for a minute. `used` are the names in journals.
+        Never raises."""
         for path in self._files():
             if path.stem not in used and time.time() - _changed_s(path) > _UNUSED_AFTER_S:
                 with contextlib.suppress(OSError):

@@ -1,9 +1,8 @@
-"""Threads, locks and sleeping of the operating system, also where gevent or eventlet have replaced those of the
-standard library: a greenlet that writes to the disk would stop all others, and one that waits for a busy training loop
-would never run.
+"""Threads, locks and `sleep` of the operating system, even where gevent or eventlet has replaced those of the standard
+library: a greenlet that writes to the disk would stop all others, and one that waits for a busy training loop would
+never run.
 
-The names are bound when runstream is imported. What is patched before is undone here, and what is patched later changes
-other names.
+The names are bound when runstream is imported. A patch from before is undone here; a later one changes other names.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ _start_new_thread = _original("_thread", "start_new_thread")
 
 
 def start_thread(target: Callable[[], None], name: str) -> None:
-    """Starts a daemon: a program that hangs at exit because of it would be worse than a lost point. Raises RuntimeError
-    if there is no thread to be had."""
+    """Starts a daemon thread: a program that hangs at exit because of it would be worse than a lost point. Raises
+    RuntimeError if no thread can be started."""
     if are_threads_patched():
         _start_new_thread(target, ())
     else:
         threading.Thread(target=target, name=name, daemon=True).start()
 
 
-# Those that gRPC starts here, with some to spare: 12 were enough on two cores.
+# How many threads gRPC starts in this process, with some to spare: 12 were enough on two cores.
 _GRPC_THREADS = 16
 
 
 def check_threads_for_grpc() -> None:
-    """Raises RuntimeError if gRPC could not start its threads now: it would abort the process."""
+    """Raises RuntimeError if gRPC could not start its threads now, since it would abort the process then."""
     stop = Lock()
     stop.acquire()
 
@@ -57,7 +56,7 @@ def check_threads_for_grpc() -> None:
             start_thread(wait, "runstream-trial")
     except RuntimeError as error:
         raise RuntimeError(
-            f"gRPC needs {_GRPC_THREADS} threads here, and they cannot be started ({error}): raise the "
+            f"gRPC needs {_GRPC_THREADS} threads in this process, which cannot be started ({error}): raise the "
             "limit (ulimit -u, or the pids limit of the container)"
         ) from error
     finally:
@@ -65,7 +64,7 @@ def check_threads_for_grpc() -> None:
 
 
 def are_threads_patched() -> bool:
-    """Whether gevent or eventlet has put greenlets in the place of threads."""
+    """Whether gevent or eventlet has replaced threads by greenlets."""
     if (gevent := sys.modules.get("gevent.monkey")) is not None and gevent.is_module_patched("threading"):
         return True
     eventlet = sys.modules.get("eventlet.patcher")
@@ -73,20 +72,21 @@ def are_threads_patched() -> bool:
 
 
 class Alarm:
-    """Wakes one thread. It is no threading.Event: `set` of that takes a lock that is not reentrant, and a signal
-    handler that logs in the middle of log() would wait for itself."""
+    """Wakes one thread. Not a threading.Event: its `set` takes a lock that is not reentrant, so a signal handler that
+    logs in the middle of log() would wait forever."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # free: rung
+        self._lock = Lock()  # free after `ring`, until `wait` returns
         self._lock.acquire()
 
     def ring(self) -> None:
-        """Wakes the thread that waits, or else the next one. Twice has the effect of once. Safe in signal handlers."""
+        """Wakes the thread that waits; if none does, the next `wait` returns at once. Two calls have the effect of one.
+        Safe in signal handlers."""
         try:  # noqa: SIM105 (contextlib.suppress costs a microsecond here)
             self._lock.release()
         except RuntimeError:
             pass
 
     def wait(self, timeout_s: float) -> None:
-        """Waits until it rings, or for this long."""
+        """Waits until `ring` is called, or for this long."""
         self._lock.acquire(timeout=timeout_s)

@@ -1,7 +1,7 @@
-"""TLS: the files of an endpoint, and what is wrong when a connection fails.
+"""TLS: reads the files of an endpoint, and finds out why a connection fails.
 
-gRPC says of most failures only that it could not connect. So the same connection is tried once more with the standard
-library, which knows whether it was the certificate, the name, or that the other side speaks no TLS at all.
+For most failures, gRPC only reports that it could not connect. So the connection is tried once more with the standard
+library, which knows whether the certificate or the name is wrong, or the other side does not use TLS at all.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import NamedTuple
 from runstream._endpoint import Endpoint, TlsFiles
 
 _TIMEOUT_S = 2.0  # for each step of a probe
-_ANSWER_S = 0.5  # how long to wait for a refusal after a handshake; who accepts us says nothing unasked
+_ANSWER_S = 0.5  # how long to wait after the handshake for a refusal, or for the SETTINGS of a server that accepts us
 _MAX_BYTES = 4 * 1024 * 1024
-# Where systems keep their authorities; OpenSSL's own default is often another place when it comes with Python.
+# Where systems keep their certificate authorities; the OpenSSL that comes with Python often looks somewhere else.
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -31,20 +31,20 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_NAMES = 10, 9, (62, 64)  # of OpenSSL: X509_V_E
 
 
 class CannotDial(RuntimeError):
-    """A file for TLS cannot be used; the message names it."""
+    """A file for TLS cannot be used; the message names the file."""
 
 
 class Probe(NamedTuple):
-    """`problem` says in a sentence what is wrong, and what to do; empty if nothing was found. `certificate` is that of
-    the other side, if it was accepted."""
+    """What a test connection found. `problem` says what is wrong and what to do; empty if nothing was found.
+    `certificate` is that of the other side, if it is valid."""
 
     problem: str = ""
     certificate: Mapping[str, object] | None = None
 
 
 def read(files: TlsFiles) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """Authorities, key and certificate chain, in the order of grpc.ssl_channel_credentials. None: gRPC's own list of
-    authorities. Raises CannotDial."""
+    """The content of the files: authorities, key and certificate chain, in the order of grpc.ssl_channel_credentials.
+    Without authorities, gRPC uses its own list. Raises CannotDial."""
     authorities = files.ca or _system_bundle()
     return (
         _content(authorities) if authorities else None,
@@ -54,32 +54,32 @@ def read(files: TlsFiles) -> tuple[bytes | None, bytes | None, bytes | None]:
 
 
 def probe(endpoint: Endpoint) -> Probe:
-    """Connects as gRPC does, and says what is wrong. Takes some seconds at most; never raises."""
+    """Connects as gRPC does, to find out what is wrong. Takes a few seconds at most; never raises."""
     place = endpoint.host_and_port()
     if place is None:
         return Probe()
     try:
         if endpoint.uses_tls:
             return _probe_tls(endpoint, place)
-        return Probe(_problem_without_tls(endpoint, place))
-    except (OSError, ValueError):  # no connection at all: gRPC says that well
+        return Probe(_missing_tls_problem(endpoint, place))
+    except (OSError, ValueError):  # no connection at all: gRPC's message is good enough
         return Probe()
 
 
 def context_of(files: TlsFiles) -> ssl.SSLContext:
-    """For connections of the standard library. Raises CannotDial."""
+    """The TLS context for connections of the standard library. Raises CannotDial."""
     authorities = files.ca or _system_bundle()
     try:
         context = ssl.create_default_context(cafile=authorities or None)
     except (OSError, ssl.SSLError) as error:
-        raise CannotDial(f"RUNSTREAM_TLS_CA: {authorities} is no file with certificates in PEM ({error})") from error
+        raise CannotDial(f"RUNSTREAM_TLS_CA: {authorities} is not a file with PEM certificates ({error})") from error
     if files.cert:
         try:
             context.load_cert_chain(files.cert, files.key)
         except (OSError, ssl.SSLError) as error:
             raise CannotDial(
-                f"RUNSTREAM_TLS_CERT and RUNSTREAM_TLS_KEY: {files.cert} and {files.key} are no certificate with its "
-                f"key in PEM ({error})"
+                f"RUNSTREAM_TLS_CERT and RUNSTREAM_TLS_KEY: {files.cert} and {files.key} are not a PEM certificate and "
+                f"its key ({error})"
             ) from error
     return context
 
@@ -97,18 +97,18 @@ def _probe_tls(endpoint: Endpoint, place: tuple[str, int]) -> Probe:
         ):
             certificate = inside.getpeercert()
             refusal = _refusal_after_handshake(inside)
-            return Probe(refusal and _of_client_certificate(endpoint, refusal), certificate)
+            return Probe(refusal and _client_certificate_problem(endpoint, refusal), certificate)
     except ssl.SSLCertVerificationError as error:
-        return Probe(_of_certificate(endpoint, error))
+        return Probe(_certificate_problem(endpoint, error))
     except ssl.SSLError as error:
-        return Probe(_of_handshake(endpoint, error))
+        return Probe(_handshake_problem(endpoint, error))
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError):
-        return Probe(f"{endpoint.target} closes connections that begin with TLS. {_without_tls(endpoint)}")
+        return Probe(f"{endpoint.target} closes connections that begin with TLS. {_advice_without_tls(endpoint)}")
 
 
 def _refusal_after_handshake(inside: ssl.SSLSocket) -> str:
-    """With TLS 1.3 the other side says only after the handshake that it does not accept our certificate, or just closes
-    the connection. Who accepts it answers with SETTINGS."""
+    """Why the other side does not accept our certificate; empty if it does. With TLS 1.3, a server refuses only after
+    the handshake, or just closes the connection; one that accepts us sends SETTINGS."""
     inside.settimeout(_ANSWER_S)
     try:
         inside.sendall(_PREFACE)
@@ -121,7 +121,7 @@ def _refusal_after_handshake(inside: ssl.SSLSocket) -> str:
         return error.strerror or str(error)
 
 
-def _of_certificate(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> str:
+def _certificate_problem(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> str:
     about = f"the certificate of {endpoint.target}"
     if error.verify_code == _EXPIRED:
         return f"{about} has expired (or this machine's clock is ahead: it is {_now()}). Have it renewed"
@@ -131,44 +131,44 @@ def _of_certificate(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> 
         return f"{about} is for another name ({error.verify_message}). Use the name that it has in the address"
     trusted = f"by RUNSTREAM_TLS_CA={endpoint.tls.ca}" if endpoint.tls.ca else "by this system's authorities"
     return (
-        f"{about} is not vouched for {trusted} ({error.verify_message}). Set RUNSTREAM_TLS_CA to the file with the "
-        "authority of the service"
+        f"{about} is not trusted {trusted} ({error.verify_message}). Set RUNSTREAM_TLS_CA to the file with the "
+        "certificate authority of the service"
     )
 
 
-def _of_handshake(endpoint: Endpoint, error: ssl.SSLError) -> str:
+def _handshake_problem(endpoint: Endpoint, error: ssl.SSLError) -> str:
     if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"):
-        return f"{endpoint.target} speaks no TLS. {_without_tls(endpoint)}"
+        return f"{endpoint.target} does not use TLS. {_advice_without_tls(endpoint)}"
     if "ALERT" in (error.reason or "") and ("CERTIFICATE" in error.reason or "HANDSHAKE_FAILURE" in error.reason):
-        return _of_client_certificate(endpoint, error.reason)
+        return _client_certificate_problem(endpoint, error.reason)
     if isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING":
-        return f"{endpoint.target} closes connections that begin with TLS. {_without_tls(endpoint)}"
+        return f"{endpoint.target} closes connections that begin with TLS. {_advice_without_tls(endpoint)}"
     return f"TLS with {endpoint.target} fails: {error.reason or error}"
 
 
-def _of_client_certificate(endpoint: Endpoint, reason: str) -> str:
+def _client_certificate_problem(endpoint: Endpoint, reason: str) -> str:
     has = f"does not accept {endpoint.tls.cert}" if endpoint.tls.cert else "asks for a certificate of the client"
     return f"{endpoint.target} {has} ({reason}). Set RUNSTREAM_TLS_CERT and RUNSTREAM_TLS_KEY to one that it accepts"
 
 
-def _without_tls(endpoint: Endpoint) -> str:
-    return f"If it has none, give the address without it, as {endpoint.target}; otherwise correct the port"
+def _advice_without_tls(endpoint: Endpoint) -> str:
+    return f"If it has no TLS, use the address {endpoint.target}, without grpcs://; otherwise correct the port"
 
 
-def _problem_without_tls(endpoint: Endpoint, place: tuple[str, int]) -> str:
+def _missing_tls_problem(endpoint: Endpoint, place: tuple[str, int]) -> str:
     with socket.create_connection(place, timeout=_TIMEOUT_S) as plain:
         plain.sendall(_PREFACE)
         try:
             answer = plain.recv(9)
         except OSError:
             answer = b""
-    if answer[3:4] == b"\x04" or not _shakes_hands(place):  # SETTINGS: HTTP/2, as it should be
+    if answer[3:4] == b"\x04" or not _speaks_tls(place):  # SETTINGS: HTTP/2, as it should be
         return ""
-    return f"{endpoint.target} speaks TLS, and the address has none: give grpcs://{endpoint.target}"
+    return f"{endpoint.target} uses TLS, and the address does not say so: use grpcs://{endpoint.target}"
 
 
-def _shakes_hands(place: tuple[str, int]) -> bool:
-    """Whether the other side speaks TLS; who it is does not matter here, as nothing is sent to it."""
+def _speaks_tls(place: tuple[str, int]) -> bool:
+    """Whether the other side uses TLS. Its certificate does not matter, as nothing is sent to it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -23,8 +23,9 @@ from runstream._device_values import (
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
-# Types whose values are immutable and in host memory: they are kept by reference and converted by the sender. The few
-# scalar types of numpy and ml_dtypes are added when they first appear, so that numpy.float32 costs no more than float.
+# Types whose values are immutable and in host memory: log() keeps a reference, and the recorder's thread converts it.
+# The few scalar types of numpy and ml_dtypes are added when they first appear, so that numpy.float32 costs no more than
+# float.
 IMMUTABLE_TYPES: set[type] = {float, int, bool}
 
 _NON_NUMERIC_KINDS = frozenset("cSUMm")  # numpy kinds: complex, bytes, str, datetime, timedelta
@@ -36,7 +37,7 @@ class RefusedValue(Exception):
 
 
 def capture(value: Any) -> Any:
-    """A number in host memory, or a `DeviceValue`. Raises RefusedValue, or whatever the value itself raises.
+    """Returns a number in host memory, or a `DeviceValue`. Raises RefusedValue, or whatever the value itself raises.
 
     Never synchronises an accelerator.
     """
@@ -59,8 +60,8 @@ def capture(value: Any) -> Any:
 
 
 def capture_step(value: Any) -> int | DeviceValue:
-    """A step: a whole number of 64 bits in any form that `capture` accepts, except text; or a `DeviceValue`, which
-    `whole_step` checks when it is read. Raises like `capture`."""
+    """Returns a step: a whole number of 64 bits, from any form that `capture` accepts except text; or a `DeviceValue`,
+    which `whole_step` checks when it is read. Raises like `capture`."""
     if isinstance(value, str):
         raise RefusedValue("is a str, not an integer")
     captured = capture(value)
@@ -178,7 +179,7 @@ def _capture_jax(value: Any) -> Any:
 
 
 def _capture_distributed(value: Any) -> Any:
-    """The local part of a DTensor of torch, if it is the whole number."""
+    """Captures a DTensor of torch, whose local part is the whole number unless it is partial."""
     if any(placement.is_partial() for placement in value.placements):
         raise RefusedValue(
             "is a partial DTensor: this rank holds only a part of the sum. Call full_tensor() on all ranks and log that"
@@ -187,7 +188,7 @@ def _capture_distributed(value: Any) -> Any:
 
 
 def _capture_object(value: Any) -> Any:
-    """The object in an array of Python objects."""
+    """Captures the object in a numpy array of Python objects."""
     inner = value.item()
     if getattr(inner, "shape", None):
         raise RefusedValue(f"is an array that holds {_name(inner)}, not a single number")

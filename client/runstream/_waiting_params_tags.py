@@ -1,5 +1,5 @@
-"""Params and tags on their way to the journal. If a tag is set repeatedly before it is written, only its newest value
-is. Bound: `max_bytes` for all that waits.
+"""Holds params and tags until they are written to the journal. If a tag is set several times before that, only its
+newest value is written.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from runstream import _params_tags
 from runstream._run_logger import RunLogger
 from runstream._threads import RLock
 
-_ENTRY_MEMORY = 300  # what the objects around a waiting entry take
+_ENTRY_MEMORY = 300  # bytes that the objects around a waiting entry take
 
 
 class WaitingEntries:
-    """Any thread adds; the recorder's takes."""
+    """The params and tags of one handle that wait. Any thread adds; the recorder's thread takes. Bound: `max_bytes`;
+    what does not fit is refused and reported."""
 
     def __init__(self, max_bytes: int, logger: RunLogger) -> None:
         self._lock = RLock()
@@ -27,7 +28,7 @@ class WaitingEntries:
         return sum(map(len, self._waiting.values()))
 
     def put(self, kind: str, entries: Mapping[str, str]) -> None:
-        """Adds the params or tags (`kind`) for which there is room, and reports the others."""
+        """Adds the params or tags for which there is room, and reports the others. `kind` is "param" or "tag"."""
         full: list[str] = []
         changed: list[str] = []
         with self._lock:
@@ -50,7 +51,7 @@ class WaitingEntries:
             self._logger.entries_full(kind, full, self._max_bytes)
 
     def take(self) -> list[tuple[str, dict[str, str]]]:
-        """Everything that waits, in pieces for one record each."""
+        """Removes and returns everything that waits, as (kind, entries) for one record each."""
         with self._lock:
             if not self._bytes:
                 return []

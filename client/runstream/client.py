@@ -65,9 +65,9 @@ _LATEST_RUNS = 1_000  # run ids in one call
 class Client:
     """Reads and deletes runs and points. Safe to share between threads, and to use after a fork.
 
-    `address`, `token` and `workspace` are as in `start_run`; `environ` replaces the environment. `timeout` is the limit
-    of one call in seconds; it may be infinite. An argument of a wrong form raises TypeError or ValueError, which names
-    it.
+    `address`, `token` and `workspace` are as in `start_run`; `environ` is used instead of `os.environ`. `timeout` is
+    the limit of one call in seconds; it may be infinite. Every method raises TypeError or ValueError for an argument of
+    a wrong form, and `RunstreamError` if the call fails; `runstream.errors` lists its kinds.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Client:
         max_step: int | None = None,
         timeout: float | None = None,
     ) -> History:
-        """All points of a metric, of one rank and attempt or of all, with steps from `min_step` to `max_step`
+        """Returns all points of a metric, of one rank and attempt or of all, with steps from `min_step` to `max_step`
         inclusive.
 
         An unknown key has no points; an unknown run raises NotFound.
@@ -166,7 +166,7 @@ class Client:
         return _query_calls.tail(self._endpoint, request, self.timeout)
 
     def latest(self, run_ids: str | Iterable[str], keys: str | Iterable[str] | None = None) -> LatestPoints:
-        """The latest point of every series of these runs: the one with the greatest (step, time, value)."""
+        """Returns the latest point of every series of these runs: the one with the greatest (step, time, value)."""
         wanted = self._run_ids(run_ids)
         names = _arguments.keys_to_read(keys)
         points = LatestPoints()
@@ -195,7 +195,7 @@ class Client:
         The axis is divided between two positions, both included: steps, or microseconds since 1970. They default to the
         first and the last point. Without `attempt`, the newest one wins from its first step on. If a series has no more
         points than buckets, each point has a bucket of its own. For a logarithmic axis, `log_origin` is the position
-        where it begins: 0 for steps, or the start of the run. Buckets are then even in the distance's logarithm.
+        where it begins: 0 for steps, or the start of the run. Buckets are then equally wide on that axis.
         """
         if axis not in _AXES:
             raise ValueError(f"axis must be 'step' or 'time', not {axis!r}")
@@ -282,12 +282,12 @@ class Client:
         filter: str = "",
         limit: int | None = None,
     ) -> BestValues:
-        """The least or the greatest finite value of a metric that any rank and attempt of a run has had: one of each
-        run that has one, best first, at most `limit`. `client.best("loss", "min", experiment="digits", limit=3)` has
-        the three best runs.
+        """Returns the best finite value of a metric in each run, over all its ranks and attempts: the least (`goal`
+        "min") or the greatest ("max"). The best run comes first; at most `limit` are returned, and runs without a
+        finite value are left out. `client.best("loss", "min", experiment="digits", limit=3)` returns the three best.
 
-        Of these runs, even deleted ones; or of the active runs that match a `filter`, as in `search_runs`, in one
-        `experiment` or in all.
+        `run_ids` names the runs, which may be deleted. Without it, the runs are the active ones that match `filter`, as
+        in `search_runs`, in one `experiment` or in all.
         """
         if goal not in ("min", "max"):
             raise ValueError(f"goal must be 'min' or 'max', not {goal!r}")
@@ -317,7 +317,7 @@ class Client:
         return [to_experiment(one) for one in self._pages("ListExperiments", request, "experiments", limit)]
 
     def delete_run(self, run_id: str) -> None:
-        """Marks a run as deleted: it accepts no points any more. `restore_run` undoes that."""
+        """Marks a run as deleted, so that it accepts no more points. `restore_run` undoes that."""
         request = run_pb2.DeleteRunRequest(run_id=self._run_id(run_id))
         self._call(run_pb2_grpc.RunServiceStub, "DeleteRun", request)
 
@@ -327,12 +327,13 @@ class Client:
         self._call(run_pb2_grpc.RunServiceStub, "RestoreRun", request)
 
     def move_run(self, run_id: str, experiment: str | int, *, create: bool = False) -> RunInfo:
-        """Moves a run to another experiment (its name or id) of its workspace; returns the run as it is then. If it is
+        """Moves a run to another experiment (its name or id) of its workspace, and returns the moved run. If it is
         there already, nothing changes. With `create`, the experiment of this name is created if there is none.
 
-        Points, params, tags, inputs and logged models go along, files keep their URIs, child runs stay where they are.
-        From then on the retention of the new experiment applies. A job that is logging to the run continues. A deleted
-        run or experiment raises FailedPrecondition; an unknown one, or one of another workspace, NotFound.
+        Points, params, tags, inputs and logged models move with the run; files keep their URIs, and child runs stay
+        where they are. From then on the retention of the new experiment applies. A job that is logging to the run
+        continues. A deleted run or experiment raises FailedPrecondition; an unknown one, or one of another workspace,
+        NotFound.
         """
         if create and isinstance(experiment, str):
             made: run_pb2.CreateExperimentResponse = self._call(
@@ -352,7 +353,8 @@ class Client:
         return response.series_count
 
     def set_retention(self, experiment: str | int, days: int | None) -> None:
-        """Deletes points of an experiment (its name or id) when they are older than `days`; None: never."""
+        """Sets for how many days the points of an experiment (its name or id) are kept; None: forever. Older points are
+        deleted, including those that are stored already."""
         request = run_pb2.SetRetentionRequest(
             experiment_id=self._experiment_id(experiment),
             retention_days=_arguments.integer_or_none("days", days, 0, _INT32_MAX),
@@ -360,16 +362,16 @@ class Client:
         self._call(run_pb2_grpc.RunServiceStub, "SetRetention", request)
 
     def who_am_i(self) -> Caller:
-        """Who the service takes this client for, and in which workspace. Raises Unauthenticated if it takes it for
-        nobody."""
+        """Returns who this client is for the service: its principal, workspace and role. Raises Unauthenticated if the
+        service does not accept the token, or asks for one and there is none."""
         request = access_pb2.WhoAmIRequest()
         response: access_pb2.WhoAmIResponse = self._call(access_pb2_grpc.AccessServiceStub, "WhoAmI", request)
         return to_caller(response)
 
     def tracking_uri(self, expires: float | timedelta = 3600.0) -> str:
-        """A URI for `mlflow.set_tracking_uri`, which contains a token of its own and stops working after `expires`
-        (seconds or a timedelta; a day at most). It may do what this client may, but not delete. Treat it as a secret;
-        asking again makes another one."""
+        """Returns a URI for `mlflow.set_tracking_uri`, which contains a token of its own and stops working after
+        `expires` (seconds or a timedelta; a day at most). Its rights are those of this client, except that it cannot
+        delete. Treat it as a secret. Each call makes another one."""
         seconds = expires.total_seconds() if isinstance(expires, timedelta) else float(expires)
         if not 1 <= seconds <= 86_400:
             raise ValueError(f"expires {expires!r}: expected a second to a day, in seconds or as a timedelta")
@@ -400,9 +402,9 @@ class Client:
         return _arguments.integer("experiment", experiment)
 
     def _limit(self, timeout: float | None) -> float | None:
-        """The limit of a call in seconds: its own, even if it is 0, else that of the client."""
+        """The limit of a call in seconds: its own `timeout`, even if that is 0, else that of the client."""
         seconds = _arguments.timeout_seconds(self.timeout if timeout is None else timeout)
-        if seconds == 0:  # gRPC might still accept an answer that arrives at once
+        if seconds == 0:  # gRPC might still accept a response that arrives at once
             failure = _status.Failure("DEADLINE_EXCEEDED", "a timeout of 0 has passed already")
             raise _status.to_exception(failure, self._endpoint)
         return seconds

@@ -7,10 +7,10 @@ RunstreamError                base class; `retryable` says whether trying again 
 ├── FailedPrecondition        fault of the caller: the run or experiment is deleted; restore it first
 ├── PermissionDenied          fault of the caller: missing rights
 │   └── Unauthenticated       fault of the caller: no token, or one that is not valid (any more)
-├── Unavailable               nobody's fault: no connection, or the service's database is away; try again
-├── Overloaded                nobody's fault: the service is at its capacity; try after `retry_after_s`
-├── DeadlineExceeded          nobody's fault: no answer within the timeout
-└── ServiceError              fault of the service: a bug, lost data, or an answer that this client does not know
+├── Unavailable               nobody's fault: no connection, or the service has no database; try again
+├── Overloaded                nobody's fault: the service is at its capacity; try again after `retry_after_s`
+├── DeadlineExceeded          nobody's fault: no response within the timeout
+└── ServiceError              fault of the service: a bug, lost data, or a status that this client does not know
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from __future__ import annotations
 class RunstreamError(Exception):
     """Base of all errors that `runstream.Client` raises.
 
-    `code` is the gRPC status name, `reason` the service's stable constant (documented in proto/), `field` the
-    request's field that was wrong; each is empty if unknown. `retry_after_s` is the wait the service asked for.
+    `code` is the name of the gRPC status, `reason` the service's stable constant (documented in proto/), `field` the
+    field of the request that was wrong; each is empty if unknown. `retry_after_s` is the wait in seconds that the
+    service asked for; None: it asked for none.
     """
 
     retryable = False
@@ -52,15 +53,15 @@ class FailedPrecondition(RunstreamError):
 
 
 class PermissionDenied(RunstreamError):
-    """The service does not let the caller do that."""
+    """The caller has no right to do that."""
 
 
 class Unauthenticated(PermissionDenied):
-    """The service does not know the caller: it gave no token, or one that is not valid (any more)."""
+    """The service does not know the caller: it sent no token, or one that is not valid (any more)."""
 
 
 class Unavailable(RunstreamError):
-    """The service, or its database, did not answer."""
+    """The service cannot be reached, or has no connection to its database."""
 
     retryable = True
 
@@ -72,7 +73,7 @@ class Overloaded(RunstreamError):
 
 
 class DeadlineExceeded(RunstreamError):
-    """The answer did not come in time."""
+    """The service did not answer within the timeout."""
 
     retryable = True
 

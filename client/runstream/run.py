@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from runstream import _identity, _notebook, _params_tags, _settings
 from runstream._ending import Ending, Pauses, wait_all
-from runstream._joining import Joining
-from runstream._launcher import LaunchEnvironment
+from runstream._joining import Joining, user_name
 from runstream._lifecycle import process_state
 from runstream._markers import EndMarker, FlushMarker
 from runstream._outer_run import OuterRun
@@ -25,18 +24,18 @@ from runstream._threads import RLock
 from runstream._values import describe
 
 _FINISH_TIMEOUT_S = 30.0
-_WAIT_FOR_ID_S = 2.0  # reading a derived id waits this long for the service, once; all others are final
+_WAIT_FOR_ID_S = 2.0  # how long reading a derived run id may wait for the service, once; other ids are final
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _STATUSES = ("FINISHED", "FAILED", "KILLED")
 _finished: dict[str, int] = {}  # derived run id without run index -> how many of its runs this process has finished
 
 
 class Run:
-    """A handle on one run, in one process. `start_run` makes it. As a context manager, it finishes the run.
+    """A handle on one run, in one process. `start_run` returns it. As a context manager, it finishes the run.
 
-    All methods may be called from any thread, from signal handlers, and after a fork. A forked child, and a process
-    that the handle is sent to by pickle, records as the same rank and attempt of the run, and leaves finishing to the
-    first process. A copy is the same handle.
+    All methods may be called from any thread, from signal handlers, and after a fork. A forked child, or a process
+    that receives the handle by pickle, records as the same rank and attempt of the run, and leaves finishing to the
+    first process. Copying a handle returns the same handle.
     """
 
     experiment: str | None
@@ -44,21 +43,23 @@ class Run:
     rank: int
     attempt: int
 
-    def __init__(self, joining: Joining, settings: _settings.Settings, base_run_id: str = "", token: str = "") -> None:
+    def __init__(
+        self, joining: Joining, settings: _settings.Settings, base_run_id: str = "", handle_id: str = ""
+    ) -> None:
         self.rank = joining.identity.rank
         self.attempt = joining.identity.attempt
         self.experiment = joining.experiment or None
         self.name = joining.name or None
         self._settings = settings
         self._base_run_id = base_run_id
-        self._token = token or _identity.fresh_id()  # the same in all processes
-        self._cell = ""  # of the notebook that has started it
+        self._handle_id = handle_id or _identity.fresh_id()  # the same in all processes
+        self._cell = ""  # the notebook cell that started the run; empty outside of notebooks
         self._finish_lock = RLock()  # reentrant: a signal handler may call finish() during finish()
         self._finished = False  # True from the start of finish() on
         self._ending: Ending | None = None
         self._arrived: bool | None = None  # what finish() returned
         self._logger = RunLogger(joining.identity.run_id, settings.address, settings.max_points)
-        self._record_as(joining, lazy=bool(token))
+        self._record_as(joining, lazy=bool(handle_id))
 
     def _record_as(self, joining: Joining, *, lazy: bool) -> None:
         recorder = self._recorder = process_state.recorder
@@ -73,9 +74,9 @@ class Run:
     def run_id(self) -> str:
         """32 hex digits.
 
-        If the id was derived from the launcher's job, it may be that of an earlier launch, whose run has ended, or of a
-        job of another workspace; then the service assigns another id. So reading a derived id waits up to 2 s for the
-        service, once.
+        An id that was derived from the launcher's job may already belong to an earlier launch, whose run has ended, or
+        to a job in another workspace. The service then assigns another id. So reading a derived id waits for the
+        service, once, for up to 2 s.
         """
         recording = self._recording
         if recording.joining.identity.derived and not recording.position.run_id and not recording.id_was_read:
@@ -94,7 +95,7 @@ class Run:
 
         `step` is any whole number of 64 bits; None: one more than the largest step that this handle has logged,
         starting at 0. `time_unix_us` is microseconds since 1970, UTC; None: now. A thread writes the points to a
-        journal on disk, from which an agent brings them to the service.
+        journal on disk, from which an agent sends them to the service.
         """
         try:
             self._put(metrics, step, time_unix_us)
@@ -102,22 +103,28 @@ class Run:
             self._log_failed(metrics, error)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Writes params, in the background. Values become strings, up to 6,000 characters; they cannot be changed
+        """Writes params, in the background. Values become strings of up to 6,000 characters; they cannot be changed
         later.
 
-        Invalid params are refused with a warning. The service refuses a param that has another value already.
+        Invalid params are refused with a warning. The service refuses a param that already has another value. Never
+        raises.
         """
         self._set("param", params)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Sets tags, in the background, replacing earlier values. Values become strings, up to 8,000 characters."""
+        """Sets tags, in the background, replacing earlier values. Values become strings of up to 8,000 characters.
+
+        Invalid tags are refused with a warning. Never raises.
+        """
         self._set("tag", tags)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Waits until all points, params and tags so far are answered. `timeout` is in seconds; None: no limit.
+        """Waits until the service has answered for all points, params and tags logged so far. `timeout` is in seconds;
+        None: no limit.
 
-        Returns True if they are: each is acknowledged, or refused for good and counted. Returns False if not in time,
-        or if nothing more can be sent (the run is deleted). Offline, it waits for the disk.
+        Returns True if each of them is acknowledged, or refused for good and counted. Returns False if the time was
+        not enough, or if nothing more can be sent, as when the run is deleted. Offline, it waits until everything is on
+        disk. Never raises.
         """
         recording = self._recording
         if self._finished or recording.is_empty():
@@ -127,12 +134,13 @@ class Run:
         begun_s = time.monotonic()
         self._wait(
             lambda: recording.is_settled(marker) or recording.is_hopeless(begun_s),
-            threading.TIMEOUT_MAX if timeout is None else _patience(timeout),
+            threading.TIMEOUT_MAX if timeout is None else _wait_seconds(timeout),
         )
         return recording.is_settled(marker) and not (recording.run_refused or recording.lost or recording.dead)
 
     def _wait(self, done: Callable[[], bool], timeout_s: float) -> None:
-        """Waits until it is done, but not for a recording that nobody attends to."""
+        """Waits until `done()`, for at most `timeout_s`. Stops waiting when no recorder runs or the recording is
+        closed, as then nothing can change any more."""
         deadline_s = time.monotonic() + timeout_s
         pauses = Pauses()
         with self._recorder.watching(self._recording):
@@ -141,14 +149,14 @@ class Run:
                     return
 
     def finish(self, status: Status = "FINISHED", timeout: float = _FINISH_TIMEOUT_S) -> bool:
-        """Flushes for at most `timeout` seconds, sets the run's end, and closes the handle. Returns True if all
-        arrived.
+        """Flushes for at most `timeout` seconds, sets the run's end, and closes the handle. Returns True if everything
+        arrived at the service.
 
-        Only rank 0, or the only process of a run, sets the end; other ranks detach. What did not arrive in time is in
-        the journal on disk, and follows: a warning says how. With an operator's agent, and offline, it waits for the
-        disk only. Never raises; a second call returns what the first one returned.
+        Only rank 0, or the only process of a run, sets the end; other ranks detach. What does not arrive in time stays
+        in the journal on disk and is sent later; a warning says how. With an operator's agent, and offline, it only
+        waits for the disk. Never raises; a second call returns what the first one returned.
         """
-        timeout = _patience(timeout)
+        timeout = _wait_seconds(timeout)
         try:
             if not self._finish_lock.acquire(timeout=timeout):
                 return False  # another thread is finishing it, with a longer timeout
@@ -167,7 +175,7 @@ class Run:
         self._put = self._put_late
         try:
             wait_all([ending], timeout)
-        finally:  # Ctrl-C: the user does not want to wait
+        finally:  # also after Ctrl-C: the user does not want to wait
             self._end_finish()
 
     def _begin_finish(self, status: str) -> Ending:
@@ -197,7 +205,8 @@ class Run:
         self._logger.finished(self._arrived, self.stats(), self._settings, self._recording.store.path)
 
     def stats(self) -> RunStats:
-        """The counters, read consistently; cheap."""
+        """Returns the counters of this handle, which are consistent with each other. Waits for neither the network nor
+        the disk."""
         recording = self._recording
         counters, position = self._buffer.counters(), recording.position
         in_memory = min(recording.unsettled_in_memory(), counters.unsettled)
@@ -241,8 +250,8 @@ class Run:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
-        joining = self._recording.joining.answered(self._recording.position.run_id).of_joiner()
-        return _joined, (joining, self._settings, self._token, self._buffer.next_step, self._finished)
+        joining = self._recording.joining.with_assigned_id(self._recording.position.run_id).for_joiner()
+        return _unpickled, (joining, self._settings, self._handle_id, self._buffer.next_step, self._finished)
 
     def _set(self, kind: str, entries: Mapping[str, Any]) -> None:
         logger = self._logger
@@ -274,7 +283,7 @@ class Run:
         self._buffer.refuse(points, "log_failed")
         self._logger.note_refused(f"<{type(metrics).__name__}>", f"could not be logged: {describe(error)}")
 
-    # For _lifecycle.
+    # Called by _lifecycle.
 
     def _wait_created(self, address: str, run_id: str, timeout_s: float) -> None:
         recording = self._recording
@@ -287,7 +296,7 @@ class Run:
         step = self._buffer.next_step
         self._finish_lock = RLock()
         self._base_run_id = ""
-        joining = before.joining.answered(before.position.run_id).of_joiner()
+        joining = before.joining.with_assigned_id(before.position.run_id).for_joiner()
         self._logger = RunLogger(before.run_id, self._settings.address, self._settings.max_points)
         self._record_as(joining, lazy=True)
         self._buffer.set_next_step(step)
@@ -306,13 +315,13 @@ class Run:
             self._finish_lock.release()
 
     def _finish_in_background(self) -> None:
-        """Ends the run of a cell of a notebook that is run again. Nobody waits for what is in the journal."""
+        """Ends the run of a notebook cell that is run again, without waiting for what is in the journal."""
         if not self._finished:
             self._logger.info("the cell that started this run is run again, so the run ends")
             self._leave()
 
     def _leave(self) -> None:
-        """Ends the handle. Nobody waits: the agent brings what is in the journal."""
+        """Closes the handle without waiting: the agent sends what is in the journal."""
         with self._finish_lock:
             if not self._finished:
                 self._begin_finish("FINISHED")
@@ -373,8 +382,8 @@ def start_run(
         run_id: 32 hex digits; None: RUNSTREAM_RUN_ID, else derived from the launcher's job (torchrun, Slurm, Open MPI,
             or MASTER_ADDR and MASTER_PORT) with experiment and name, so that all ranks share the run, else a fresh one.
             A run that has ended is RUNNING again when it is resumed by its id.
-        rank: None: torch.distributed's, if it is set up; RANK, OMPI_COMM_WORLD_RANK, SLURM_PROCID (in a step),
-            LOCAL_RANK, else 0.
+        rank: The rank of this process, from 0; None: that of torch.distributed, if the program has set it up, else
+            RANK, OMPI_COMM_WORLD_RANK, SLURM_PROCID (in a step), LOCAL_RANK, else 0.
         attempt: How often the job was restarted; None: RUNSTREAM_ATTEMPT, TORCHELASTIC_RESTART_COUNT,
             SLURM_RESTART_COUNT, else 0.
         params: As in `Run.log_params`.
@@ -383,15 +392,16 @@ def start_run(
             project's runstream.toml, of `runstream login`, or 127.0.0.1:50051.
         system_metrics: Whether the agent logs CPU, memory, disk, network and GPU of this machine to the run; None:
             RUNSTREAM_SYSTEM_METRICS, else not.
-        token: Who calls; None: RUNSTREAM_TOKEN, the file RUNSTREAM_TOKEN_FILE, or that of `runstream login`.
-        workspace: Where the run belongs; None: RUNSTREAM_WORKSPACE, that of runstream.toml or of the login, else the
-            token decides.
+        token: The token that says who calls; None: RUNSTREAM_TOKEN, the content of the file RUNSTREAM_TOKEN_FILE, or
+            the token of `runstream login`.
+        workspace: The workspace of the run; None: RUNSTREAM_WORKSPACE, that of runstream.toml or of the login, else
+            the token decides.
 
-    In a program that `runstream exec` has started, it joins the run of that command, which ends it: `experiment` and
-    `name` are not used, unless `run_id` is another one.
+    In a program that was started by `runstream exec`, it joins the run of that command, and the command ends the run:
+    `experiment` and `name` are then ignored, unless `run_id` names another run.
 
     A run that is still open when the interpreter ends is flushed for up to 10 s (RUNSTREAM_EXIT_TIMEOUT_S) and
-    finished. In a notebook, an open run that the same cell has started before is finished first.
+    finished. In a notebook, an open run that the same cell started earlier is finished first.
 
     Waits neither for the network nor for the disk. Raises TypeError or ValueError for an argument of a wrong form;
     nothing raises later.
@@ -401,9 +411,9 @@ def start_run(
     if experiment is None:
         experiment = settings.experiment or None
     arguments = StartArguments.checked(experiment, name, run_id, rank, attempt, params, tags)
-    identity, base_run_id = _identify(environ, arguments.of_identity)
+    identity, base_run_id = _identify(environ, arguments.identity_arguments)
     outer = OuterRun.of(environ, identity.run_id)
-    joining = Joining.of_new_handle(
+    joining = Joining.for_new_handle(
         identity,
         outer.experiment if outer else experiment or "",
         outer.name if outer else name or "",
@@ -415,10 +425,10 @@ def start_run(
         joining = joining._replace(ends_run=False)
     if settings.mode == "disabled":
         return _DisabledRun(joining, settings)
-    leave_for_ranks(identity, experiment, name)
+    _identity.leave_for_ranks(identity, experiment, name)
     cell = _notebook.running_cell()
     if cell:
-        process_state.finish_those_of(cell)
+        process_state.finish_runs_of_cell(cell)
     run = Run(joining, settings, base_run_id)
     run._cell = cell
     process_state.add(run)
@@ -432,22 +442,23 @@ def start_run(
     return run
 
 
-def open_handle(joining: Joining, settings: _settings.Settings, token: str = "") -> Run:
-    """A handle. With a token, its journal is made with the first record."""
+def open_handle(joining: Joining, settings: _settings.Settings, handle_id: str = "") -> Run:
+    """Opens a handle. With a `handle_id`, its journal is made with the first record, not at once."""
     if settings.mode == "disabled":
-        return _DisabledRun(joining, settings, token=token)
-    run = Run(joining, settings, token=token)
+        return _DisabledRun(joining, settings, handle_id=handle_id)
+    run = Run(joining, settings, handle_id=handle_id)
     process_state.add(run)
     return run
 
 
-def _joined(joining: Joining, settings: _settings.Settings, token: str, next_step: int, finished: bool) -> Run:
-    """The handle in the process that it was sent to: always the same one, as it may be sent with each of many tasks."""
+def _unpickled(joining: Joining, settings: _settings.Settings, handle_id: str, next_step: int, finished: bool) -> Run:
+    """The handle in a process that received it by pickle: always the same one, as it may be sent with each of many
+    tasks."""
     kind = _DisabledRun if settings.mode == "disabled" else Run
-    run = process_state.handle(token)
+    run = process_state.handle(handle_id)
     if not isinstance(run, Run):
         settings = _settings.in_this_process(settings, os.environ)
-        run = kind(joining, settings, token=token)
+        run = kind(joining, settings, handle_id=handle_id)
         run._buffer.set_next_step(next_step)
         if finished:
             run.finish(timeout=0)
@@ -469,28 +480,11 @@ def _identify(environ: dict[str, str], chosen: dict[str, Any]) -> tuple[_identit
     return identity, base_run_id
 
 
-def _patience(timeout: object) -> float:
-    """A timeout in seconds from any argument: finish() never raises, and infinity becomes the longest possible wait."""
+def _wait_seconds(timeout: object) -> float:
+    """A timeout in seconds from any argument, as finish() never raises: what is no number becomes the default, and
+    infinity the longest possible wait."""
     try:
         seconds = float(timeout)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return _FINISH_TIMEOUT_S
     return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else _FINISH_TIMEOUT_S
-
-
-def leave_for_ranks(identity: _identity.Identity, experiment: str | None, name: str | None) -> None:
-    """Lightning's rank 0 starts the other ranks only when it trains, so they get its run through their environment."""
-    launch = LaunchEnvironment()
-    if not identity.shared and identity.rank == 0 and launch.launches_ranks():
-        note = _identity.note_for_ranks(os.environ, launch, experiment, name, identity.run_id)
-        os.environ[_identity.LEFT_FOR_RANKS] = note
-
-
-def user_name() -> str:
-    """Who starts a run; empty if that is unknown."""
-    try:
-        import getpass  # here, since it takes long to import
-
-        return getpass.getuser()[:256]
-    except Exception:  # no such user in a container: KeyError or OSError, by Python version
-        return ""

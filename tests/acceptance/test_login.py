@@ -85,7 +85,7 @@ def test_a_person_logs_in_once_and_out_again(serve: ServeProcess, token: str, en
     doctor = command(environ, "doctor", "--json", "--address", serve.grpc_address)
     assert doctor.returncode == 1
     assert checks_of(doctor)["token"]["state"] == "broken"
-    assert "Give a token" in checks_of(doctor)["token"]["hint"]
+    assert "Set a token" in checks_of(doctor)["token"]["hint"]
 
 
 def test_without_the_service_package_a_person_logs_in_as_well(

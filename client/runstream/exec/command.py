@@ -11,13 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from runstream import _identity, _params_tags, _settings
-from runstream._joining import Joining
+from runstream._joining import Joining, user_name
 from runstream._outer_run import VARIABLE, OuterRun
 from runstream.exec import facts
 from runstream.exec.child import Child
 from runstream.exec.environment import environment
 from runstream.mlflow.address import http_url_here
-from runstream.run import Run, Status, open_handle, user_name
+from runstream.run import Run, Status, open_handle
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have it
 _SIGNALLED = 128
@@ -114,7 +114,7 @@ def _start(
         _params_tags.check_name(what, text)
     run_id = _identity.id_of_job(job) if job is not None else None
     identity = _identity.resolve(environ, experiment=asked_for or None, name=name, run_id=run_id)
-    joining = Joining.of_new_handle(
+    joining = Joining.for_new_handle(
         identity, asked_for, name or "", user_name(), settings.address, system_metrics=settings.system_metrics
     )
     handle = open_handle(joining._replace(ends_all_attempts=True), settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +63,21 @@ class Position(NamedTuple):
             second, temporary = path / DURABLE_POSITION, path / (NEW_PREFIX + DURABLE_POSITION)
             replace_file_on_full_disk(files, second, temporary, data, durable=True)
             files.sync_directory(path)
+
+
+def combined(positions: Sequence[Position]) -> Position:
+    """One position for several journals of one handle: points are added up, and the last one has the run's state."""
+    last = positions[-1]
+    refused: Counter[str] = Counter()
+    for position in positions:
+        refused.update(position.refused)
+    return last._replace(
+        acknowledged_points=sum(position.acknowledged_points for position in positions),
+        lost_acknowledged=sum(position.lost_acknowledged for position in positions),
+        reconnects=sum(position.reconnects for position in positions),
+        refused=dict(refused),
+        run_id=last.run_id or next((position.run_id for position in positions if position.run_id), ""),
+    )
 
 
 def _encoded(position: Position) -> bytes:

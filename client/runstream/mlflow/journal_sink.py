@@ -126,7 +126,7 @@ class JournalSink:
             ends_run=False,
             joins=True,
         )
-        return open_handle(joining, settings, token=uuid.uuid4().hex)
+        return open_handle(joining, settings, handle_id=uuid.uuid4().hex)
 
     def _in_forked_child(self) -> None:
         """The handles continue there as the same producers' successors. A thread of the parent may hold the locks."""

@@ -56,7 +56,7 @@ class Access:
             return failure
         when_s, before = self._explained
         if time.monotonic() - when_s < _EXPLAIN_AGAIN_S:
-            return _status.Failure(failure.code, before, _status.CONNECTION_REFUSED) if before else failure
+            return _status.Failure(failure.code, before, _status.TLS_FAILED) if before else failure
         self._explained = (time.monotonic(), before)  # the other threads do not look as well
         found = _status.explained(failure, self.endpoint)
         self._explained = (time.monotonic(), found.message if found is not failure else "")

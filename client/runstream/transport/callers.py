@@ -142,7 +142,7 @@ class Callers:
                     if failure.retry is _status.Retry.ELSEWHERE:
                         self._channels.replace(self._endpoint, channel)
         except CannotDial as error:
-            failure = _status.Failure("UNAVAILABLE", str(error), _status.CONNECTION_REFUSED)
+            failure = _status.Failure("UNAVAILABLE", str(error), _status.TLS_FAILED)
         except grpc.FutureCancelledError:
             pass
         except RuntimeError as error:

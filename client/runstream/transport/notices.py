@@ -63,7 +63,7 @@ class Notices:
 
     def connection_failed(self, why: object, retry_in_s: float) -> None:
         """The service did not answer, or the stream broke."""
-        if isinstance(why, _status.Failure) and why.reason == _status.CONNECTION_REFUSED:
+        if isinstance(why, _status.Failure) and why.reason == _status.TLS_FAILED:
             self._connection_refused(why)
             return
         self._away |= self.add_limited(

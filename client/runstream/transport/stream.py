@@ -176,7 +176,7 @@ class EndpointStream:
                 if failure is not None and failure.stream_goes_elsewhere:
                     self._channels.replace(self.endpoint, channel)
         except CannotDial as error:
-            failure = _status.Failure("UNAVAILABLE", str(error), _status.CONNECTION_REFUSED)
+            failure = _status.Failure("UNAVAILABLE", str(error), _status.TLS_FAILED)
         except RuntimeError as error:
             failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
         with self._lock:

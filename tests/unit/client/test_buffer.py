@@ -126,7 +126,7 @@ def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog: pytest.LogCapt
     buffer._logger.flush(buffer.refused)
     assert rows(buffer) == [({"a/good": 1.0, "b/c": 1.0}, 0)]
     assert buffer.refused == {"bad_value": 4, "key_not_a_string": 1}
-    for words in ("'a/list' is list", "'a/none' is None", "'b/c' is there twice", "inside of more than 8 others"):
+    for words in ("'a/list' is list", "'a/none' is None", "'b/c' was passed twice", "inside of more than 8 others"):
         assert words in caplog.text
 
 

@@ -71,7 +71,7 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     run = start_run("e", address=service.address)
     run.log({"loss": 1.0})
-    until_now(lambda: "gRPC needs 16 threads here" in caplog.text)
+    until_now(lambda: "gRPC needs 16 threads in this process" in caplog.text)
     assert not run.flush(0.1)
     monkeypatch.setattr(threading.Thread, "start", start)
     assert run.finish(timeout=120)
@@ -121,7 +121,7 @@ def test_without_a_directory_points_are_sent_from_memory(
     assert run.finish(timeout=120)
     assert len(service.points()) == 3_000
     assert service.run(run.run_id).status == run_pb2.RUN_STATUS_FINISHED
-    assert caplog.text.count("Points wait in memory only") == 1
+    assert caplog.text.count("Points are kept in memory only") == 1
 
 
 def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(

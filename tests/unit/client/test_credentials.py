@@ -79,7 +79,7 @@ def test_a_login_that_others_can_read_is_not_used(home: Any, caplog: pytest.LogC
     assert os.stat(login.path).st_mode & 0o777 == 0o600
     os.chmod(login.path, 0o640)
     assert not resolve(None, home).credentials.has_token
-    assert "others can read" in caplog.text
+    assert "other users can read it" in caplog.text
 
 
 def test_a_login_that_is_made_again_is_used_by_calls_that_follow(home: Any) -> None:
@@ -103,15 +103,15 @@ def test_a_token_file_is_read_again_for_each_call(tmp_path: Path) -> None:
     path.write_text("second")
     assert endpoint.metadata() == (("authorization", "Bearer second"),)
     path.write_text("two words")
-    assert endpoint.credentials.read("a:1").problem.startswith(f"the token file {path} is no token")
+    assert endpoint.credentials.read("a:1").problem.startswith(f"the token file {path} is not a token")
 
 
 def test_a_bad_token_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ValueError, match="token is no token") as caught:
+    with pytest.raises(ValueError, match="token is not a token") as caught:
         resolve(None, {}, token=f"{TOKEN}\n")
     assert TOKEN not in str(caught.value)
     assert not resolve(None, {"RUNSTREAM_TOKEN": f"{TOKEN} {TOKEN}"}).credentials.has_token
-    assert "RUNSTREAM_TOKEN is no token" in caplog.text
+    assert "RUNSTREAM_TOKEN is not a token" in caplog.text
     assert TOKEN not in caplog.text
 
 
@@ -215,7 +215,7 @@ def test_a_handle_that_is_sent_elsewhere_uses_the_token_there() -> None:
     here = in_this_process(sent, {"RUNSTREAM_TOKEN": "mine"})
     assert (here.address, token_of(here.endpoint), here.endpoint.credentials.workspace) == ("a:1", "mine", "w")
     nothing = in_this_process(sent, {})
-    assert "was not handed on" in nothing.endpoint.credentials.read("a:1").problem
+    assert "was not passed on" in nothing.endpoint.credentials.read("a:1").problem
 
 
 def test_stored_credentials_are_private_shared_and_deleted_when_nobody_names_them(tmp_path: Path) -> None:

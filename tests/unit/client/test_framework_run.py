@@ -121,7 +121,7 @@ def test_a_wrong_argument_raises_at_once(agent: TestAgent, start: Callable[..., 
         ({"tags": {"": 1}}, "key"),
         ({"workspace": 7}, "workspace"),
         ({"size": 7}, "size"),
-        ({"run": run, "name": "n"}, "name cannot be chosen"),
+        ({"run": run, "name": "n"}, "pass either run or name"),
         ({"run": 7}, "run must be"),
     ]
     for arguments, why in wrong:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstream._batches import Columns, SeriesTable, key_error
 from runstream._buffer import Buffer, Marker
+from runstream._columns import Columns, SeriesTable, key_error
 from runstream._packer import Packer
 from runstream._run_logger import RunLogger
 from tests.support.examples import examples

@@ -336,7 +336,7 @@ def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_journal_store, "_FULL_S", 0.0)
+    monkeypatch.setattr(_journal_store, "_LIMIT_CHECK_S", 0.0)
     monkeypatch.setattr("runstream.journal.directory._TOTAL_VALID_S", 0.0)
     monkeypatch.setenv("RUNSTREAM_DIR_BYTES", "100000")
     monkeypatch.setattr("runstream._run_logger._said", Repetition())

@@ -91,9 +91,9 @@ def test_an_authority_that_is_not_trusted_is_said(start_service: Any, certificat
     service = start_service(certificates.of_server("127.0.0.1"))
     other = CertificateFiles(tmp_path / "other")
     words = problem(service.address, RUNSTREAM_TLS_CA=other.ca)
-    assert f"not vouched for by RUNSTREAM_TLS_CA={other.ca}" in words
+    assert f"not trusted by RUNSTREAM_TLS_CA={other.ca}" in words
     assert "by this system's authorities" in problem(service.address)
-    with pytest.raises(runstream.Unavailable, match="is not vouched for"):
+    with pytest.raises(runstream.Unavailable, match="is not trusted"):
         runstream.Client(service.address).latest("0" * 32)
 
 
@@ -112,8 +112,8 @@ def test_an_expired_certificate_is_said(start_service: Any, certificates: Any) -
 def test_an_address_without_tls_of_a_service_with_it_is_said(start_service: Any, certificates: Any) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     plain = service.address.removeprefix("grpcs://")
-    assert problem(plain) == f"{plain} speaks TLS, and the address has none: give grpcs://{plain}"
-    with pytest.raises(runstream.Unavailable, match="speaks TLS"):
+    assert problem(plain) == f"{plain} uses TLS, and the address does not say so: use grpcs://{plain}"
+    with pytest.raises(runstream.Unavailable, match="uses TLS"):
         runstream.Client(plain).latest("0" * 32)
 
 
@@ -121,7 +121,7 @@ def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: Any)
     service = start_service(None)
     words = problem(f"grpcs://{service.address}")
     assert service.address in words
-    assert f"give the address without it, as {service.address}" in words
+    assert f"use the address {service.address}, without grpcs://" in words
     assert problem(service.address) == ""
 
 
@@ -167,9 +167,9 @@ def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
     trainer = directory_of(service.address, ca=str(ca))
     trainer.log(range(100))
     transport = transports(trainer.directory)
-    until(lambda: "is not vouched for" in texts(trainer))
+    until(lambda: "is not trusted" in texts(trainer))
     assert trainer.position().last_error.startswith("CreateRun: UNAVAILABLE TLS_FAILED: the certificate of")
     ca.write_text(Path(certificates.ca).read_text())
     transport.retry_now()
     settled(trainer)
-    assert texts(trainer).count("is not vouched for") == 1
+    assert texts(trainer).count("is not trusted") == 1

@@ -24,9 +24,9 @@ from tests.unit.client.transport.outcomes import settled, texts
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("UNAUTHENTICATED", "Give a token"),
+        ("UNAUTHENTICATED", "Set a token"),
         ("PERMISSION_DENIED", "Ask for a role"),
-        ("UNIMPLEMENTED", "is no runstream service"),
+        ("UNIMPLEMENTED", "is not a runstream service"),
         ("INVALID_ARGUMENT", "bug in runstream"),
     ],
 )

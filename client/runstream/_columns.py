@@ -9,7 +9,7 @@ POINT_BYTES = 28  # in columns, in the journal and on the wire: 4 + 8 + 8 + 8
 
 
 class Columns:
-    """Points on their way into the next batch. Only the recorder's thread uses it."""
+    """The points of the next batch, in columns. Only the recorder's thread uses it."""
 
     def __init__(self, logged_s: float = 0.0) -> None:
         self.logged_s = logged_s  # by the monotonic clock; none of the points was logged before
@@ -39,7 +39,7 @@ class Columns:
 
 
 class SeriesTable:
-    """Keys of the run and their indexes; indexes are never reused. Bound: `max_series` keys."""
+    """The metric keys of a handle, and their indexes, which are never reused. Bound: `max_series` keys."""
 
     def __init__(self, max_series: int = 100_000) -> None:
         self.max_series = max_series
@@ -50,18 +50,18 @@ class SeriesTable:
         return len(self._keys)
 
     def index_of(self, key: str) -> int | None:
-        """The index of a known key."""
+        """The index of a key; None if it is not in the table."""
         return self._indexes.get(key)
 
     def indexes_of(self, keys: Iterable[str]) -> list[int] | None:
-        """The indexes of known keys; None if one is not known."""
+        """The indexes of these keys; None if any of them is not in the table."""
         try:
             return list(map(self._indexes.__getitem__, keys))
         except KeyError:
             return None
 
     def add(self, key: str) -> int:
-        """The index of a new key. The caller has checked `key_error(key)` and that there is room."""
+        """Adds a new key and returns its index. The caller has checked `key_error(key)` and that there is room."""
         index = self._indexes[key] = len(self._keys)
         self._keys.append(key)
         return index
@@ -72,7 +72,8 @@ class SeriesTable:
 
 
 def key_error(key: object) -> tuple[str, str] | None:
-    """Why a metric key is refused, as (reason, words); None if it is valid. The service has the same rules."""
+    """Why a metric key is refused, as (reason, text for a warning); None if it is valid. The service has the same
+    rules."""
     if not isinstance(key, str):
         return key_not_a_string(key)
     if not key:
@@ -97,7 +98,7 @@ def shown_key(key: object) -> str:
 
 
 def has_control_character(text: str) -> bool:
-    """C0, DEL and C1, as the service defines them."""
+    """Whether a text has a control character as the service defines them: C0, DEL or C1."""
     return not text.isprintable() and any(ch < " " or "\x7f" <= ch <= "\x9f" for ch in text)
 
 
