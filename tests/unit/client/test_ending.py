@@ -1,8 +1,10 @@
 """How runs end: what finish() says is true, nothing raises, and nobody waits for what cannot come."""
 
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,3 +359,27 @@ def test_with_an_operators_agent_the_journal_is_enough(
     assert run.stats().on_disk == 1
     agent.held = False
     agent.wait_for(lambda: agent.status(run.run_id) == "FINISHED")
+
+
+def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(
+    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = types.SimpleNamespace(
+        kernel=types.SimpleNamespace(get_parent=lambda channel: {"metadata": {}}), user_ns={"In": ["", "train()"]}
+    )
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    agent.held = True
+    first = start("e")
+    first.log({"loss": 1.0})
+    begun = time.monotonic()
+    second = start("e")
+    assert time.monotonic() - begun < 10.0  # the end of the first has longer
+    agent.held = False
+    agent.wait_for(lambda: agent.status(first.run_id) == "FINISHED")
+    assert agent.values("loss") == [1.0]
+    shell.user_ns["In"].append("another cell")
+    third = start("e")
+    assert third.flush(120)
+    assert agent.status(second.run_id) == "RUNNING"
+    first.log({"loss": 2.0})
+    assert dict(first.stats().refused) == {"finished": 1}
