@@ -85,7 +85,7 @@ def support() -> str:
 
 def differences() -> str:
     """The table of what we do otherwise."""
-    from tests.mlflow.same.differences import DIFFERENCES
+    from tests.mlflow.parity.differences import DIFFERENCES
 
     lines = ["| when | stock | runstream | why |", "|---|---|---|---|"]
     for row in DIFFERENCES:

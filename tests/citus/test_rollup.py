@@ -1,6 +1,6 @@
 """The tests of roll-up and of merges, on a cluster."""
 
-from tests.integration.rollup.conftest import lab  # noqa: F401 - a fixture
+from tests.integration.rollup.conftest import env  # noqa: F401 - a fixture
 from tests.integration.rollup.test_kills import *  # noqa: F403 - tests
 from tests.integration.rollup.test_long_readers import *  # noqa: F403
 from tests.integration.rollup.test_merge import *  # noqa: F403

@@ -26,7 +26,7 @@ from runstream_service.errors.core import Forbidden, InvalidField, NotFound, Una
 from runstream_service.retention.expiry import AccessExpiry
 from runstream_service.rpc.peer import Peers
 from tests.support.callers import ANYONE
-from tests.support.tail import HandMade, new_series
+from tests.support.tail import ManualCommit, new_series
 
 # Event, subject and details, oldest first.
 Recorded = list[tuple[str, str, dict[str, Any]]]
@@ -38,8 +38,8 @@ def runs(database: Database) -> Runs:
 
 
 @pytest.fixture
-async def hand(database_url: str) -> AsyncIterator[HandMade]:
-    async with HandMade.connect(database_url) as made:
+async def manual(database_url: str) -> AsyncIterator[ManualCommit]:
+    async with ManualCommit.connect(database_url) as made:
         yield made
 
 
@@ -59,7 +59,7 @@ async def test_deletions_and_restores_of_runs_are_recorded_once(database: Databa
 
 
 async def test_deletions_of_series_are_recorded_with_some_of_their_keys(
-    database: Database, runs: Runs, hand: HandMade
+    database: Database, runs: Runs, manual: ManualCommit
 ) -> None:
     run = (await runs.create(ANYONE, NewRun())).run
     await new_series(database, run.run_id, "loss")

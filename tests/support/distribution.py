@@ -10,7 +10,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-_IN_ONE_PROCESS = ("tests/access", "tests/mlflow", "tests/mlflow/same", "tests/page", "tests/web")
+_IN_ONE_PROCESS = ("tests/access", "tests/mlflow", "tests/mlflow/parity", "tests/page", "tests/web")
 
 
 class FilesOrDirectories(LoadFileScheduling):  # type: ignore[misc]  # it has no types

@@ -1,4 +1,4 @@
-"""Tail on real gRPC servers, callers that collect what they get, and commits made by hand."""
+"""Tail on real gRPC servers, callers that collect what they get, and commits made by manual."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Caller:
 
 
 @dataclass
-class HandMade:
+class ManualCommit:
     """A group commit on a connection of its own, step by step."""
 
     connection: asyncpg.Connection[asyncpg.Record]
@@ -159,8 +159,8 @@ class HandMade:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, url: str) -> AsyncIterator[HandMade]:
-        """A connection that commits by hand."""
+    async def connect(cls, url: str) -> AsyncIterator[ManualCommit]:
+        """A connection that commits by manual."""
         connection = await asyncpg.connect(url)
         try:
             yield cls(connection)

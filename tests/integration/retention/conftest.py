@@ -19,7 +19,7 @@ from runstream_service.database.pool import Database
 from runstream_service.retention.metrics import RetentionMetrics
 from runstream_service.retention.purge import Purge
 from tests.support.rpc import Services, reason_of, serve_on
-from tests.support.tail import HandMade, new_series
+from tests.support.tail import ManualCommit, new_series
 from tests.support.tasks import end
 
 Code = grpc.StatusCode
@@ -40,8 +40,8 @@ async def run_id(services: Services) -> UUID:
 
 
 @pytest.fixture
-async def hand(database_url: str) -> AsyncIterator[HandMade]:
-    async with HandMade.connect(database_url) as made:
+async def manual(database_url: str) -> AsyncIterator[ManualCommit]:
+    async with ManualCommit.connect(database_url) as made:
         yield made
 
 
@@ -60,9 +60,11 @@ def purger(database: Database, registry: CollectorRegistry) -> Purge:
     return Purge(database, RetentionMetrics(registry), purge_after_days=0)
 
 
-async def write(hand: HandMade, database: Database, run_id: UUID, key: str, steps: range, *, rank: int = 0) -> None:
-    hand.epoch = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
-    await hand.write(await new_series(database, run_id, key, rank=rank), steps)
+async def write(
+    manual: ManualCommit, database: Database, run_id: UUID, key: str, steps: range, *, rank: int = 0
+) -> None:
+    manual.epoch = await database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
+    await manual.write(await new_series(database, run_id, key, rank=rank), steps)
 
 
 async def history(services: Services, run_id: UUID) -> dict[str, list[int]]:

@@ -35,19 +35,19 @@ from tests.support.locks import waiting_for_a_lock
 from tests.support.points import columns
 from tests.support.rolling import roll_up
 from tests.support.rpc import Services, reason_of
-from tests.support.tail import HandMade, new_series
+from tests.support.tail import ManualCommit, new_series
 
 # -- series ----------------------------------------------------------------------------------------------------------
 
 
 async def test_deleted_series_are_out_of_every_answer_at_once(
-    services: Services, database: Database, run_id: UUID, hand: HandMade
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit
 ) -> None:
     for rank in (0, 1):
-        await write(hand, database, run_id, "loss", range(3), rank=rank)
-    await write(hand, database, run_id, "acc", range(3))
+        await write(manual, database, run_id, "loss", range(3), rank=rank)
+    await write(manual, database, run_id, "acc", range(3))
     await roll_up(database)
-    await write(hand, database, run_id, "loss", range(3, 5))
+    await write(manual, database, run_id, "loss", range(3, 5))
     assert await delete_series(services, run_id, "loss", "nothing") == 2
     assert await history(services, run_id) == {"acc": [0, 1, 2]}
     assert await latest(services, run_id) == {"acc": [2]}
@@ -64,13 +64,18 @@ async def test_what_cannot_be_deleted(services: Services, run_id: UUID) -> None:
 
 
 async def test_purge_waits_until_roll_up_has_passed_and_nothing_comes_back(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, purger: Purge, registry: CollectorRegistry
+    services: Services,
+    database: Database,
+    run_id: UUID,
+    manual: ManualCommit,
+    purger: Purge,
+    registry: CollectorRegistry,
 ) -> None:
-    await write(hand, database, run_id, "loss", range(3))
+    await write(manual, database, run_id, "loss", range(3))
     await roll_up(database)
-    await write(hand, database, run_id, "loss", range(3, 5))
+    await write(manual, database, run_id, "loss", range(3, 5))
     await delete_series(services, run_id, "loss")
-    await write(hand, database, run_id, "loss", range(5, 7))  # a new series of the same key
+    await write(manual, database, run_id, "loss", range(5, 7))  # a new series of the same key
     assert await purger.run_once() == purge.PurgeResult()
     assert await purger.waiting() == purge.Waiting(series=1)
     await roll_up(database)
@@ -84,18 +89,18 @@ async def test_purge_waits_until_roll_up_has_passed_and_nothing_comes_back(
 
 
 async def test_purge_needs_no_further_writes_when_all_is_rolled_up(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, purger: Purge
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, purger: Purge
 ) -> None:
-    await write(hand, database, run_id, "loss", range(3))
+    await write(manual, database, run_id, "loss", range(3))
     await roll_up(database)
     await delete_series(services, run_id, "loss")
     assert (await purger.run_once()).points == 3
 
 
 async def test_purge_during_a_roll_up_does_nothing_and_does_all_afterwards(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, purger: Purge
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, purger: Purge
 ) -> None:
-    await write(hand, database, run_id, "loss", range(3))
+    await write(manual, database, run_id, "loss", range(3))
     async with database.transaction() as connection:
         # A roll-up that read the series as alive, and has not committed yet.
         await connection.execute(
@@ -112,14 +117,14 @@ async def test_purge_during_a_roll_up_does_nothing_and_does_all_afterwards(
 
 
 async def test_purge_goes_in_chunks_and_two_replicas_share_it(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "_SEGMENTS_AT_ONCE", 3)
     monkeypatch.setattr(purge, "_SERIES_AT_ONCE", 2)
     keys = [f"key{number}" for number in range(8)]
     for _ in range(4):
         for key in keys:
-            await write(hand, database, run_id, key, range(2))
+            await write(manual, database, run_id, key, range(2))
         await roll_up(database)
     await delete_series(services, run_id, *keys)
     both = [Purge(database, RetentionMetrics(CollectorRegistry()), purge_after_days=0) for _ in range(2)]
@@ -175,7 +180,7 @@ async def test_a_group_commit_that_is_under_way_is_in_an_epoch_that_the_mark_cov
 
 
 async def test_declaring_a_key_waits_for_its_deletion(
-    services: Services, database: Database, run_id: UUID, hand: HandMade
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit
 ) -> None:
     old = await new_series(database, run_id, "loss")
     async with database.transaction() as connection:
@@ -200,9 +205,9 @@ async def test_a_deletion_waits_for_keys_that_are_being_declared(
 
 
 async def test_a_deleted_run_can_be_restored_until_it_is_purged(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, purger: Purge
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, purger: Purge
 ) -> None:
-    await write(hand, database, run_id, "loss", range(3))
+    await write(manual, database, run_id, "loss", range(3))
     await delete_run(services, run_id)
     assert await history(services, run_id) == {"loss": [0, 1, 2]}
     await services.runs.RestoreRun(run_pb2.RestoreRunRequest(run_id=run_id.hex))
@@ -211,9 +216,9 @@ async def test_a_deleted_run_can_be_restored_until_it_is_purged(
 
 
 async def test_a_purged_run_is_gone_for_every_answer_before_its_space_is_freed(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, purger: Purge
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, purger: Purge
 ) -> None:
-    await write(hand, database, run_id, "loss", range(3))
+    await write(manual, database, run_id, "loss", range(3))
     await delete_run(services, run_id)
     assert await purger.run_once() == purge.PurgeResult()
     assert await purger.waiting() == purge.Waiting(series=1, runs=1)

@@ -21,7 +21,7 @@ from tests.support.callers import ANYONE
 from tests.support.locks import waiting_for_a_lock
 from tests.support.rolling import roll_up
 from tests.support.rpc import Services
-from tests.support.tail import HandMade
+from tests.support.tail import ManualCommit
 
 
 async def delete_experiment(database: Database, name: str) -> int:
@@ -32,10 +32,10 @@ async def delete_experiment(database: Database, name: str) -> int:
 
 
 async def test_a_purged_experiment_frees_its_name_at_once_and_goes_with_its_last_run(
-    services: Services, database: Database, hand: HandMade, purger: Purge
+    services: Services, database: Database, manual: ManualCommit, purger: Purge
 ) -> None:
     created = await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="mine"))
-    await write(hand, database, UUID(created.run.run_id), "loss", range(3))
+    await write(manual, database, UUID(created.run.run_id), "loss", range(3))
     old = await delete_experiment(database, "mine")
     assert await purger.run_once() == purge.PurgeResult()  # its run waits for roll-up
     assert await purger.waiting() == purge.Waiting(series=1, runs=1, experiments=1)

@@ -32,17 +32,17 @@ from tests.integration.retention.conftest import (
 )
 from tests.support.rolling import roll_up
 from tests.support.rpc import Services
-from tests.support.tail import HandMade, new_series
+from tests.support.tail import ManualCommit, new_series
 
 # -- retention -------------------------------------------------------------------------------------------------------
 
 
 async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest_and_best_values(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, registry: CollectorRegistry
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, registry: CollectorRegistry
 ) -> None:
     other = await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment="keeps"))
     for run in (run_id, UUID(other.run.run_id)):
-        await write(hand, database, run, "loss", range(3))  # of January
+        await write(manual, database, run, "loss", range(3))  # of January
     await roll_up(database)
     await services.runs.SetRetention(run_pb2.SetRetentionRequest(experiment_id=0, retention_days=7))
     await database.execute("UPDATE runs SET started_at = now() - interval '8 days'")
@@ -70,10 +70,10 @@ async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest
 
 
 async def test_points_that_say_they_are_older_than_their_run_are_as_old_as_it(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, registry: CollectorRegistry
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, registry: CollectorRegistry
 ) -> None:
     """Such as those with seconds for microseconds, or of a history that was imported."""
-    await write(hand, database, run_id, "loss", range(3))  # of January
+    await write(manual, database, run_id, "loss", range(3))  # of January
     await roll_up(database)
     await services.runs.SetRetention(run_pb2.SetRetentionRequest(experiment_id=0, retention_days=7))
     await database.execute("UPDATE runs SET started_at = now() - interval '6 days'")
@@ -84,7 +84,7 @@ async def test_points_that_say_they_are_older_than_their_run_are_as_old_as_it(
 
 
 async def test_one_replica_an_hour_applies_retention(
-    services: Services, database: Database, run_id: UUID, hand: HandMade, registry: CollectorRegistry
+    services: Services, database: Database, run_id: UUID, manual: ManualCommit, registry: CollectorRegistry
 ) -> None:
     replicas = [Retention(database, RetentionMetrics(CollectorRegistry())) for _ in range(5)]
     done = await asyncio.gather(*(one.run_if_due() for one in replicas))
@@ -107,13 +107,13 @@ async def test_retention_that_failed_is_left_to_any_replica(
 
 
 async def test_an_experiment_whose_retention_fails_does_not_stop_the_next_one(
-    services: Services, database: Database, hand: HandMade, registry: CollectorRegistry
+    services: Services, database: Database, manual: ManualCommit, registry: CollectorRegistry
 ) -> None:
     runs = []
     for name in ("fails", "works"):
         created = await services.runs.CreateRun(run_pb2.CreateRunRequest(experiment=name))
         runs.append(created.run)
-        await write(hand, database, UUID(created.run.run_id), "loss", range(3))
+        await write(manual, database, UUID(created.run.run_id), "loss", range(3))
     await roll_up(database)
     await database.execute("UPDATE runs SET started_at = '2026-01-01'")
     await database.execute("UPDATE experiments SET retention_days = 1 WHERE experiment_id <> 0")
@@ -126,14 +126,18 @@ async def test_an_experiment_whose_retention_fails_does_not_stop_the_next_one(
 
 
 async def test_many_runs_are_looked_at_page_by_page(
-    services: Services, database: Database, hand: HandMade, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    database: Database,
+    manual: ManualCommit,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retention, "_RUNS_AT_ONCE", 2)
     monkeypatch.setattr(retention, "_SERIES_AT_ONCE", 1)
     for _ in range(5):
         created = await services.runs.CreateRun(run_pb2.CreateRunRequest())
         for key in ("a", "b"):
-            await write(hand, database, UUID(created.run.run_id), key, range(3))
+            await write(manual, database, UUID(created.run.run_id), key, range(3))
     await roll_up(database)
     await database.execute("UPDATE runs SET started_at = '2026-01-01'")  # all at the same time
     await database.execute("UPDATE experiments SET retention_days = 1")
@@ -185,11 +189,11 @@ async def test_a_purge_that_always_fails_keeps_nothing_else_from_being_done(
     services: Services,
     database: Database,
     run_id: UUID,
-    hand: HandMade,
+    manual: ManualCommit,
     registry: CollectorRegistry,
     store: ArtifactStore,
 ) -> None:
-    await write(hand, database, run_id, "loss", range(3))
+    await write(manual, database, run_id, "loss", range(3))
     await roll_up(database)
     await database.execute("UPDATE runs SET started_at = '2026-01-01'")
     await services.runs.SetRetention(run_pb2.SetRetentionRequest(experiment_id=0, retention_days=7))

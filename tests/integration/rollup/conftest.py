@@ -75,7 +75,7 @@ class Fragile:
 Step = Callable[[Connection], Awaitable[Any]]
 
 
-class Lab:
+class RollupEnvironment:
     """One database. `expected` is what is stored in it, `connection` one replica's."""
 
     def __init__(self, database: Database, connection: Connection, run_id: UUID) -> None:
@@ -240,8 +240,8 @@ async def new_run(database: Database) -> UUID:
 
 
 @pytest.fixture
-async def lab(database: Database) -> AsyncIterator[Lab]:
+async def env(database: Database) -> AsyncIterator[RollupEnvironment]:
     connection = await database.connect_rollup()
-    made = Lab(database, connection, await new_run(database))
+    made = RollupEnvironment(database, connection, await new_run(database))
     yield made
     made.close()

@@ -20,20 +20,20 @@ from tests.support.markdown import ROOT, blocks_of
 from tests.support.points import POINT, Point, columns
 
 
-async def written(lab, points: list[Point], epoch: int = 1) -> list[Any]:
+async def written(env, points: list[Point], epoch: int = 1) -> list[Any]:
     """Encode and copy; returns the rows of metric_segments."""
-    await lab.connection.execute("TRUNCATE metric_segments")
-    await SegmentStore(lab.connection).copy(encode(build_segments(in_order(columns(points))), epoch))
-    rows: list[Any] = await lab.connection.fetch("SELECT * FROM metric_segments ORDER BY series_id, first_step")
+    await env.connection.execute("TRUNCATE metric_segments")
+    await SegmentStore(env.connection).copy(encode(build_segments(in_order(columns(points))), epoch))
+    rows: list[Any] = await env.connection.fetch("SELECT * FROM metric_segments ORDER BY series_id, first_step")
     return rows
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(points=st.lists(POINT, max_size=50))
-async def test_any_points_come_back_from_the_arrays_as_they_went_in(lab, points):
-    rows = await written(lab, points)
+async def test_any_points_come_back_from_the_arrays_as_they_went_in(env, points):
+    rows = await written(env, points)
     assert sum(row["point_count"] for row in rows) == len(points)
-    assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
+    assert counted(await env.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
     for row in rows:
         values = [value for series, _, _, value in points if series == row["series_id"]]
         finite = [value for value in values if math.isfinite(value)]
@@ -66,11 +66,11 @@ async def test_any_points_come_back_from_the_arrays_as_they_went_in(lab, points)
         ([2**63 - 3, 2**63 - 2, 2**63 - 1], 1),
     ],
 )
-async def test_regular_steps_need_no_array(lab, steps, stride):
-    (row,) = await written(lab, [(1, step, 0, 1.0) for step in steps])
+async def test_regular_steps_need_no_array(env, steps, stride):
+    (row,) = await written(env, [(1, step, 0, 1.0) for step in steps])
     assert row["step_stride"] == stride
     assert row["steps"] == (None if stride is not None else steps)
-    assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted([(1, step, 0, 1.0) for step in steps])
+    assert counted(await env.connection.fetch(POINTS_OF_SEGMENTS)) == counted([(1, step, 0, 1.0) for step in steps])
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ async def test_regular_steps_need_no_array(lab, steps, stride):
         ([-63_082_281_600_000_000, 0], False),  # a straight line, but too long for PostgreSQL's arithmetic
     ],
 )
-async def test_times_within_35_minutes_take_four_bytes(lab, times, short):
-    (row,) = await written(lab, [(1, step, time, 1.0) for step, time in enumerate(times)])
+async def test_times_within_35_minutes_take_four_bytes(env, times, short):
+    (row,) = await written(env, [(1, step, time, 1.0) for step, time in enumerate(times)])
     assert row["time_offsets"] == ([time - min(times) for time in times] if short else None)
     assert row["times"] == (None if short else times)
     assert (row["min_time"], row["max_time"], row["time_ordered"]) == (min(times), max(times), times == sorted(times))
@@ -105,13 +105,13 @@ async def test_times_within_35_minutes_take_four_bytes(lab, times, short):
         ([2, 0, 1], 1),
     ],
 )
-async def test_times_within_32_milliseconds_of_a_line_take_two_bytes(lab, times, stride):
+async def test_times_within_32_milliseconds_of_a_line_take_two_bytes(env, times, stride):
     points = [(1, step, time, 1.0) for step, time in enumerate(times)]
-    (row,) = await written(lab, points)
+    (row,) = await written(env, points)
     assert row["time_stride"] == stride
     if stride is not None:
         assert row["time_residuals"] == [time - min(times) - i * stride for i, time in enumerate(times)]
-    assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
+    assert counted(await env.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
 
 
 @pytest.mark.parametrize(
@@ -122,33 +122,33 @@ async def test_times_within_32_milliseconds_of_a_line_take_two_bytes(lab, times,
         (0.1, False), (5e-324, False), (2.0**-150, False), (1e39, False), (16_777_217.0, False),
     ],
 )  # fmt: skip
-async def test_values_that_are_exactly_real_take_four_bytes(lab, value, real):
-    (row,) = await written(lab, [(1, 0, 0, value)])
+async def test_values_that_are_exactly_real_take_four_bytes(env, value, real):
+    (row,) = await written(env, [(1, 0, 0, value)])
     column, other = ("values_real", "values_double") if real else ("values_double", "values_real")
     assert repr(row[column]) == repr([value])
     assert row[other] is None
 
 
-async def test_a_sum_beyond_the_largest_double_is_infinite_and_nothing_else_breaks(lab):
-    (row,) = await written(lab, [(1, 0, 0, 1.7e308), (1, 1, 0, 1.7e308)])
+async def test_a_sum_beyond_the_largest_double_is_infinite_and_nothing_else_breaks(env):
+    (row,) = await written(env, [(1, 0, 0, 1.7e308), (1, 1, 0, 1.7e308)])
     assert (row["sum_value"], row["max_value"], row["finite_count"]) == (math.inf, 1.7e308, 2)
 
 
-async def test_segments_of_several_epochs_and_kinds_can_be_written_at_once(lab):
+async def test_segments_of_several_epochs_and_kinds_can_be_written_at_once(env):
     points = [(1, 0, 0, 0.5), (2, 0, 0, 0.1), (2, 9, 0, 0.1), (2, 10, 2**40, 0.1), (3, 5, 0, math.nan)]
     segments = build_segments(in_order(columns(points)))
-    await SegmentStore(lab.connection).copy(encode(segments, np.array([4, 5, 6])))
-    rows = await lab.connection.fetch("SELECT series_id, epoch FROM metric_segments ORDER BY series_id")
+    await SegmentStore(env.connection).copy(encode(segments, np.array([4, 5, 6])))
+    rows = await env.connection.fetch("SELECT series_id, epoch FROM metric_segments ORDER BY series_id")
     assert rows == [(1, 4), (2, 5), (3, 6)]
-    assert counted(await lab.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
+    assert counted(await env.connection.fetch(POINTS_OF_SEGMENTS)) == counted(points)
 
 
-async def test_the_query_of_the_docs_shows_the_points_of_a_series(lab):
+async def test_the_query_of_the_docs_shows_the_points_of_a_series(env):
     (block,) = [block for block in blocks_of(ROOT / "docs" / "storage.md") if block.language == "sql"]
-    series = await lab.new_series(2)
+    series = await env.new_series(2)
     points = [(series[0], step, 5 * step, value) for step, value in ((3, 0.5), (1, 0.1), (2, math.nan))]
-    await lab.append([*points, (series[1], 1, 1, 1.0)])
-    await lab.cycle()
+    await env.append([*points, (series[1], 1, 1, 1.0)])
+    await env.cycle()
     assert "series_id = 1 " in block.text
-    rows = await lab.connection.fetch(block.text.replace("series_id = 1 ", f"series_id = {series[0]} "))
+    rows = await env.connection.fetch(block.text.replace("series_id = 1 ", f"series_id = {series[0]} "))
     assert repr([tuple(row) for row in rows]) == repr(sorted(point[1:] for point in points))

@@ -14,7 +14,7 @@ from runstream_service.database.pool import Database
 from runstream_service.query.reading import hot_windows
 from runstream_service.query.reading.read_transaction import ReadPool
 from runstream_service.stores import hot_store
-from tests.integration.rollup.conftest import Lab, line, new_run
+from tests.integration.rollup.conftest import RollupEnvironment, line, new_run
 from tests.support.hot import put_hot
 
 RANKS = 200
@@ -43,56 +43,56 @@ def looked_at(scan: dict[str, Any]) -> int:
     return int((removed + scan["Actual Rows"]) * scan["Actual Loops"])
 
 
-async def fill(lab: Lab, run_id: UUID, *, ranks: int = RANKS, commits: int = 5) -> list[int]:
+async def fill(env: RollupEnvironment, run_id: UUID, *, ranks: int = RANKS, commits: int = 5) -> list[int]:
     """A series of each rank; each commit has a batch of every rank."""
-    rows = await lab.database.fetch(
+    rows = await env.database.fetch(
         "INSERT INTO series (run_id, key, rank, attempt) SELECT $1, 'loss', rank, 0 "
         "FROM generate_series(0, $2::int - 1) rank RETURNING series_id",
         run_id,
         ranks,
     )
     series = sorted(row["series_id"] for row in rows)
-    epoch = await lab.database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
+    epoch = await env.database.fetchval("SELECT epoch FROM epochs WHERE state = 'open'")
     for number in range(commits):
-        await put_hot(lab.connection, [point for one in series for point in line(one, 20 * number, 20)], epoch=epoch)
+        await put_hot(env.connection, [point for one in series for point in line(one, 20 * number, 20)], epoch=epoch)
     return series
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["before the first analyze", "analyzed"])
-async def test_a_read_of_one_rank_does_not_look_at_the_batches_of_others(lab, analyzed):
-    await fill(lab, lab.run_id)
-    await fill(lab, other := await new_run(lab.database))
+async def test_a_read_of_one_rank_does_not_look_at_the_batches_of_others(env, analyzed):
+    await fill(env, env.run_id)
+    await fill(env, other := await new_run(env.database))
     if analyzed:
-        await lab.database.execute("ANALYZE hot_batches_1")
-    for run in (lab.run_id, other):
-        (scan,) = await scans(lab.database, [run], [7])
+        await env.database.execute("ANALYZE hot_batches_1")
+    for run in (env.run_id, other):
+        (scan,) = await scans(env.database, [run], [7])
         assert "Index" in scan["Node Type"] or "Bitmap" in scan["Node Type"]
         assert (scan["Actual Rows"] * scan["Actual Loops"], looked_at(scan)) == (5, 5)
-    (scan,) = await scans(lab.database, [lab.run_id, other], [3, 50, 199])
+    (scan,) = await scans(env.database, [env.run_id, other], [3, 50, 199])
     assert (scan["Actual Rows"] * scan["Actual Loops"], looked_at(scan)) == (30, 30)
 
 
-async def test_every_partition_has_the_index(lab):
-    await fill(lab, lab.run_id)
+async def test_every_partition_has_the_index(env):
+    await fill(env, env.run_id)
     for until in ("rotate", "seal", "seal"):
-        await fill(lab, await new_run(lab.database), ranks=100)
-        await lab.cycle(until=until)
-    await fill(lab, run := await new_run(lab.database))
-    found = await scans(lab.database, [run], [199])
+        await fill(env, await new_run(env.database), ranks=100)
+        await env.cycle(until=until)
+    await fill(env, run := await new_run(env.database))
+    found = await scans(env.database, [run], [199])
     assert {scan["Relation Name"] for scan in found} == {f"hot_batches_{epoch}" for epoch in (1, 2, 3, 4)}
     assert sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in found) == 5
     assert sum(map(looked_at, found)) == 5
 
 
-async def test_reads_find_all_that_was_committed_before_while_others_write(lab):
-    run, ranks = lab.run_id, list(range(10))
-    series = await fill(lab, run, ranks=10, commits=1)
+async def test_reads_find_all_that_was_committed_before_while_others_write(env):
+    run, ranks = env.run_id, list(range(10))
+    series = await fill(env, run, ranks=10, commits=1)
     committed = 20
     over = asyncio.Event()
 
     async def append() -> None:
         nonlocal committed
-        async with lab.replica() as writer:
+        async with env.replica() as writer:
             for number in range(1, 60):
                 await put_hot(writer, [point for one in series for point in line(one, 20 * number, 20)])
                 committed = 20 * (number + 1)
@@ -100,7 +100,7 @@ async def test_reads_find_all_that_was_committed_before_while_others_write(lab):
 
     async def read(wanted: list[int]) -> int:
         reads = 0
-        pool = ReadPool(lab.database, max_reads=1)
+        pool = ReadPool(env.database, max_reads=1)
         while not over.is_set() or reads < 3:
             before = committed
             async with pool.transaction() as transaction:

@@ -18,7 +18,7 @@ from runstream_service.ingest.metrics import IngestMetrics
 from runstream_service.rollup.loop import RollupLoop, RollupOptions
 from runstream_service.rollup.metrics import RollupMetrics
 from tests.integration.ingest.conftest import acknowledged, running_replica
-from tests.integration.rollup.conftest import Lab, line, new_run
+from tests.integration.rollup.conftest import RollupEnvironment, line, new_run
 from tests.support.clusters import place_cluster
 from tests.support.databases import FAST
 from tests.support.tasks import end
@@ -64,65 +64,65 @@ def impatient(monkeypatch):
         monkeypatch.setattr(f"runstream_service.rollup.loop.{name}", 0.01)
 
 
-async def test_an_idle_system_ends_up_with_an_empty_hot_table(lab):
-    (series,) = await lab.new_series()
-    await lab.append(line(series, 0, 100))
-    replica = Replica(lab.database)
+async def test_an_idle_system_ends_up_with_an_empty_hot_table(env):
+    (series,) = await env.new_series()
+    await env.append(line(series, 0, 100))
+    replica = Replica(env.database)
     await replica.turns()
-    assert await lab.hot_rows() == 0
-    await lab.check()
+    assert await env.hot_rows() == 0
+    await env.check()
     assert replica.metric("runstream_rollup_visible_epoch") == replica.metric("runstream_rollup_dropped_epoch") == 1
     assert replica.metric("runstream_rollup_points_total") == 100
     assert replica.metric("runstream_rollup_segments_total") == 1
     assert replica.metric("runstream_rollup_lag_points") == replica.metric("runstream_rollup_lag_seconds") == 0
     # And stays as it is: no epoch after epoch of nothing.
     await replica.turns()
-    assert await lab.states() == {1: "dropped", 2: "open"}
+    assert await env.states() == {1: "dropped", 2: "open"}
 
 
-async def test_the_lag_is_shown_in_points_and_in_seconds(lab):
-    (series,) = await lab.new_series()
-    await lab.append(line(series, 0, 100))
-    await lab.database.execute("UPDATE commits SET committed_at = now() - interval '30 s'")
-    replica = Replica(lab.database, RollupOptions())
+async def test_the_lag_is_shown_in_points_and_in_seconds(env):
+    (series,) = await env.new_series()
+    await env.append(line(series, 0, 100))
+    await env.database.execute("UPDATE commits SET committed_at = now() - interval '30 s'")
+    replica = Replica(env.database, RollupOptions())
     await replica.turns(1)
     assert replica.metric("runstream_rollup_lag_points") == 100
     assert 30 <= replica.metric("runstream_rollup_lag_seconds") < 60
 
 
-async def test_a_step_that_fails_is_told_and_repeated_and_the_others_go_on(lab):
-    (series,) = await lab.new_series()
-    await lab.append(line(series, 0, 100))
-    await lab.database.execute("ALTER TABLE metric_segments RENAME TO hidden")
-    replica = Replica(lab.database)
+async def test_a_step_that_fails_is_told_and_repeated_and_the_others_go_on(env):
+    (series,) = await env.new_series()
+    await env.append(line(series, 0, 100))
+    await env.database.execute("ALTER TABLE metric_segments RENAME TO hidden")
+    replica = Replica(env.database)
     with capture_logs() as logs:
         for first in (100, 200):
             await replica.turns(2)
-            await lab.append(line(series, first, 100))
+            await env.append(line(series, first, 100))
     failed = [record for record in logs if record["action"] == "rollup_failed"]
     assert {record["step"] for record in failed} == {"roll"}
     assert replica.metric("runstream_rollup_failures_total", step="roll", error="UndefinedTableError") >= 1
-    assert await lab.states() == {1: "sealed", 2: "sealed", 3: "open"}, "rotating went on"
-    await lab.database.execute("ALTER TABLE hidden RENAME TO metric_segments")
+    assert await env.states() == {1: "sealed", 2: "sealed", 3: "open"}, "rotating went on"
+    await env.database.execute("ALTER TABLE hidden RENAME TO metric_segments")
     async with running(replica.loop):
-        await until(lambda: _empty(lab))
-    await lab.check()
+        await until(lambda: _empty(env))
+    await env.check()
 
 
-async def test_the_loop_lives_through_the_death_of_its_connections(lab):
-    (series,) = await lab.new_series()
-    replica = Replica(lab.database)
+async def test_the_loop_lives_through_the_death_of_its_connections(env):
+    (series,) = await env.new_series()
+    replica = Replica(env.database)
     async with running(replica.loop) as task:
         for first in range(0, 1_000, 100):
-            await lab.append(line(series, first, 100))
-            await lab.database.execute(
+            await env.append(line(series, first, 100))
+            await env.database.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runstream-rollup' "
                 "AND datname = current_database() AND pid <> $1",
-                lab.connection.get_server_pid(),
+                env.connection.get_server_pid(),
             )
-        await until(lambda: _empty(lab))
+        await until(lambda: _empty(env))
         assert not task.done()
-    await lab.check()
+    await env.check()
 
 
 async def test_the_loop_lives_through_a_restart_of_postgres(data_dir):
@@ -132,78 +132,78 @@ async def test_the_loop_lives_through_a_restart_of_postgres(data_dir):
     try:
         database = await Database.open(server.url)
         connection = await database.connect_rollup()
-        lab = Lab(database, connection, await new_run(database))
-        (series,) = await lab.new_series()
-        await lab.append(line(series, 0, 100))
+        env = RollupEnvironment(database, connection, await new_run(database))
+        (series,) = await env.new_series()
+        await env.append(line(series, 0, 100))
         replica = Replica(database)
         async with running(replica.loop) as task:
-            await until(lambda: _empty(lab))
+            await until(lambda: _empty(env))
             server.kill()
             # Nobody starts it again before the loop has noticed; it would be there after a third of a second.
             while not replica.metric("runstream_rollup_failures_total", step="connect", error="DatabaseUnavailable"):
                 await asyncio.sleep(0.01)
             supervisor = asyncio.create_task(server.supervise())
-            lab.connection = await _connection(database)
-            await lab.append(line(series, 100, 100))
-            await until(lambda: _empty(lab))
+            env.connection = await _connection(database)
+            await env.append(line(series, 100, 100))
+            await until(lambda: _empty(env))
             assert not task.done()
-        await lab.check()
-        lab.close()
+        await env.check()
+        env.close()
         await database.close()
         await end(supervisor)
     finally:
         await server.stop()
 
 
-async def test_a_cancelled_loop_leaves_its_work_to_others(lab):
-    series = await lab.new_series(20)
-    await lab.append([point for one in series for point in line(one, 0, 500)])
+async def test_a_cancelled_loop_leaves_its_work_to_others(env):
+    series = await env.new_series(20)
+    await env.append([point for one in series for point in line(one, 0, 500)])
     for delay_turns in range(0, 60, 3):
-        replica = Replica(lab.database)
+        replica = Replica(env.database)
         task = asyncio.create_task(replica.loop.run())
         for _ in range(delay_turns):
             await asyncio.sleep(0.001)
         await end(task)
-        await lab.check()
-    replica = Replica(lab.database)
+        await env.check()
+    replica = Replica(env.database)
     async with running(replica.loop):
-        await until(lambda: _empty(lab))
-    await lab.check()
+        await until(lambda: _empty(env))
+    await env.check()
 
 
-async def test_ingest_goes_on_during_roll_up_by_two_replicas(lab):
-    async with running_replica(lab.database) as ingest:
-        streams = [await ingest.open(lab.run_id, rank=rank) for rank in range(4)]
+async def test_ingest_goes_on_during_roll_up_by_two_replicas(env):
+    async with running_replica(env.database) as ingest:
+        streams = [await ingest.open(env.run_id, rank=rank) for rank in range(4)]
         loops = [
-            Replica(lab.database, RollupOptions(epoch_points=500, epoch_seconds=0.1, max_read_age_s=0)) for _ in "ab"
+            Replica(env.database, RollupOptions(epoch_points=500, epoch_seconds=0.1, max_read_age_s=0)) for _ in "ab"
         ]
         async with running(loops[0].loop), running(loops[1].loop):
             sent = 0
-            while sent < 100 or max(await lab.states()) <= 3:  # over some epochs
+            while sent < 100 or max(await env.states()) <= 3:  # over some epochs
                 sent += 5
                 for number in range(sent - 4, sent + 1):
                     for stream in streams:
                         await ingest.send(stream, number, [float(number)] * 50)
                 for stream in streams:
                     assert await asyncio.wait_for(acknowledged(stream, sent), 20) == []
-            await until(lambda: _empty(lab))
-    stored = await lab.stored()
+            await until(lambda: _empty(env))
+    stored = await env.stored()
     assert set(stored.values()) == {1}
     assert len(stored) == 4 * sent * 50
     assert sum(loop.metric("runstream_rollup_points_total") for loop in loops) == 4 * sent * 50
     assert all(not loop.metric("runstream_rollup_failures_total") for loop in loops)
 
 
-async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_up(lab):
-    async with running_replica(lab.database, hot_points_max=1_000) as ingest:
-        stream = await ingest.open(lab.run_id)
+async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_up(env):
+    async with running_replica(env.database, hot_points_max=1_000) as ingest:
+        stream = await ingest.open(env.run_id)
         loop = RollupLoop(
-            lab.database, RollupMetrics(ingest.registry), ingest.pipeline.gate, RollupOptions(max_read_age_s=0)
+            env.database, RollupMetrics(ingest.registry), ingest.pipeline.gate, RollupOptions(max_read_age_s=0)
         )
         await ingest.send(stream, 1, [0.5] * 1_001)
         await acknowledged(stream, 1)
         with capture_logs() as logs:
-            async with lab.database.transaction() as holder:
+            async with env.database.transaction() as holder:
                 await holder.execute("LOCK TABLE metric_segments")  # roll-up cannot go on
                 turns = asyncio.create_task(loop.run_once())
                 while not ingest.pipeline.gate.closed:
@@ -222,9 +222,9 @@ async def test_above_the_hot_bound_ingest_stops_and_goes_on_when_roll_up_caught_
     assert (actions.count("ingest_held"), actions.count("ingest_resumed")) == (1, 1)
 
 
-async def test_a_stream_that_waits_at_the_gate_can_be_ended(lab):
-    async with running_replica(lab.database, hot_points_max=10) as ingest:
-        stream = await ingest.open(lab.run_id)
+async def test_a_stream_that_waits_at_the_gate_can_be_ended(env):
+    async with running_replica(env.database, hot_points_max=10) as ingest:
+        stream = await ingest.open(env.run_id)
         ingest.pipeline.gate.update(11)
         blocked = asyncio.create_task(ingest.send(stream, 1, [0.5]))
         await asyncio.sleep(0)
@@ -243,14 +243,14 @@ async def _connection(database: Database) -> Connection:
         await asyncio.sleep(0.02)
 
 
-async def _empty(lab: Lab) -> bool:
-    return await lab.hot_rows() == 0
+async def _empty(env: RollupEnvironment) -> bool:
+    return await env.hot_rows() == 0
 
 
-async def test_the_sizes_of_the_database_and_of_its_two_large_tables_are_shown(lab):
-    (series,) = await lab.new_series()
-    await lab.append(line(series, 0, 100))
-    replica = Replica(lab.database)
+async def test_the_sizes_of_the_database_and_of_its_two_large_tables_are_shown(env):
+    (series,) = await env.new_series()
+    await env.append(line(series, 0, 100))
+    replica = Replica(env.database)
     await replica.turns()
     sizes = {name: replica.metric("runstream_table_bytes", table=name) for name in ("hot", "segments")}
     assert min(sizes.values()) > 0

@@ -8,7 +8,7 @@ from typing import Any
 from runstream_service.database.pool import Connection
 from runstream_service.rollup import epochs
 from runstream_service.rollup.rollup import roll
-from tests.integration.rollup.conftest import Lab, line
+from tests.integration.rollup.conftest import RollupEnvironment, line
 
 
 class HeldBeforeCommit:
@@ -29,22 +29,22 @@ class HeldBeforeCommit:
         return await self._connection.execute(query, *arguments)
 
 
-async def two_sealed_epochs(lab: Lab, series: list[int]) -> None:
+async def two_sealed_epochs(env: RollupEnvironment, series: list[int]) -> None:
     for first in (0, 100):
-        await lab.append([point for one in series for point in line(one, first, 50, value=float(first))])
-        await lab.cycle(until="rotate")
-    await lab.cycle(until="seal")
+        await env.append([point for one in series for point in line(one, first, 50, value=float(first))])
+        await env.cycle(until="rotate")
+    await env.cycle(until="seal")
 
 
-async def test_two_epochs_of_the_same_series_are_rolled_up_at_the_same_time(lab: Lab) -> None:
-    series = await lab.new_series(20)
-    await two_sealed_epochs(lab, series)
-    async with lab.replica() as first, lab.replica() as second:
+async def test_two_epochs_of_the_same_series_are_rolled_up_at_the_same_time(env: RollupEnvironment) -> None:
+    series = await env.new_series(20)
+    await two_sealed_epochs(env, series)
+    async with env.replica() as first, env.replica() as second:
         held: Any = HeldBeforeCommit(first)
-        rolling = asyncio.create_task(roll(held, lab.metrics))
+        rolling = asyncio.create_task(roll(held, env.metrics))
         await held.arrived.wait()
         # The older epoch is not committed, and the other replica is done with the newer one.
-        newer = await asyncio.wait_for(roll(second, lab.metrics), 30)
+        newer = await asyncio.wait_for(roll(second, env.metrics), 30)
         assert newer is not None
         assert newer.epoch == 2
         assert await epochs.publish(second) == 0
@@ -52,26 +52,26 @@ async def test_two_epochs_of_the_same_series_are_rolled_up_at_the_same_time(lab:
         older = await rolling
         assert older is not None
         assert older.epoch == 1
-    assert await epochs.publish(lab.connection) == 2
-    await lab.check()
-    assert {step for step, _, _ in (await lab.latest()).values()} == {149}
+    assert await epochs.publish(env.connection) == 2
+    await env.check()
+    assert {step for step, _, _ in (await env.latest()).values()} == {149}
 
 
-async def test_latest_values_are_there_when_the_epoch_is_visible_and_not_before(lab: Lab) -> None:
-    (series,) = await lab.new_series()
-    await lab.append(line(series, 0, 50))
-    await lab.cycle(until="roll")
-    assert await lab.latest() == {}
-    await lab.cycle(until="publish")
-    assert await lab.latest() == {series: (49, 49_000_000, "0.5")}
-    assert await lab.database.fetchval("SELECT count(*) FROM unpublished_latest_values") == 0
+async def test_latest_values_are_there_when_the_epoch_is_visible_and_not_before(env: RollupEnvironment) -> None:
+    (series,) = await env.new_series()
+    await env.append(line(series, 0, 50))
+    await env.cycle(until="roll")
+    assert await env.latest() == {}
+    await env.cycle(until="publish")
+    assert await env.latest() == {series: (49, 49_000_000, "0.5")}
+    assert await env.database.fetchval("SELECT count(*) FROM unpublished_latest_values") == 0
 
 
-async def test_an_older_epoch_that_comes_with_later_steps_wins_whatever_the_order(lab: Lab) -> None:
-    (series,) = await lab.new_series()
+async def test_an_older_epoch_that_comes_with_later_steps_wins_whatever_the_order(env: RollupEnvironment) -> None:
+    (series,) = await env.new_series()
     for first in (100, 0):
-        await lab.append(line(series, first, 50, value=float(first)))
-        await lab.cycle(until="rotate")
-    await lab.cycle(until="publish")
-    assert await lab.latest() == {series: (149, 149_000_000, "100.0")}
-    await lab.check()
+        await env.append(line(series, first, 50, value=float(first)))
+        await env.cycle(until="rotate")
+    await env.cycle(until="publish")
+    assert await env.latest() == {series: (149, 149_000_000, "100.0")}
+    await env.check()

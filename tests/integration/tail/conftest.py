@@ -1,4 +1,4 @@
-"""A replica with tails over real gRPC, and commits by hand."""
+"""A replica with tails over real gRPC, and commits by manual."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from runstream_service.database.pool import Database
-from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
+from tests.support.tail import ManualCommit, TailReplica, new_series, tail_replica
 
 Code = grpc.StatusCode
 
@@ -38,14 +38,14 @@ async def replica(database: Database) -> AsyncIterator[TailReplica]:
 
 
 @pytest.fixture
-async def hand(database_url: str) -> AsyncIterator[HandMade]:
-    async with HandMade.connect(database_url) as made:
+async def manual(database_url: str) -> AsyncIterator[ManualCommit]:
+    async with ManualCommit.connect(database_url) as made:
         yield made
 
 
 @pytest.fixture
-async def other_hand(database_url: str) -> AsyncIterator[HandMade]:
-    async with HandMade.connect(database_url) as made:
+async def other_hand(database_url: str) -> AsyncIterator[ManualCommit]:
+    async with ManualCommit.connect(database_url) as made:
         yield made
 
 

@@ -22,7 +22,7 @@ from tests.integration.ingest.conftest import Stream, acknowledged, running_repl
 from tests.support.callers import ANYONE
 from tests.support.hot import put_selected
 from tests.support.rolling import roll_up
-from tests.support.tail import HandMade, TailReplica, new_series, tail_replica
+from tests.support.tail import ManualCommit, TailReplica, new_series, tail_replica
 from tests.support.tasks import end
 
 # -- the end of the reader and the notifier --------------------------------------------------------------------------
@@ -79,7 +79,7 @@ async def test_the_notifier_ends_when_it_is_cancelled_just_as_a_commit_comes(dat
 
 
 async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
-    replica: TailReplica, run_id: UUID, loss: int, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+    replica: TailReplica, run_id: UUID, loss: int, manual: ManualCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "MAX_QUEUED_POINTS", 5_000)
     monkeypatch.setattr(commit_reader, "PORTION_POINTS", 5_000)
@@ -99,7 +99,7 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     quick = await replica.follow(run_id).opened()
     total = 0
     for _ in range(20):
-        await hand.write(loss, range(total, total + 3_000))
+        await manual.write(loss, range(total, total + 3_000))
         total += 3_000
         await asyncio.sleep(0.05)
     assert await quick.got(total) == list(range(total))
@@ -108,7 +108,7 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     go_on.set()
     while len(steps) < total:
         await asyncio.sleep(0.01)
-    await hand.write(loss, [total])
+    await manual.write(loss, [total])
     await quick.got(total + 1)
     while len(steps) < total + 1:
         await asyncio.sleep(0.01)
@@ -118,7 +118,7 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
 
 
 async def test_a_caller_that_never_reads_gives_its_place_up(
-    database: Database, run_id: UUID, loss: int, hand: HandMade
+    database: Database, run_id: UUID, loss: int, manual: ManualCommit
 ) -> None:
     small_window = (("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
     async with (
@@ -132,22 +132,22 @@ async def test_a_caller_that_never_reads_gives_its_place_up(
         begin = 0
         while replica.metric("runstream_tail_streams"):
             assert asyncio.get_running_loop().time() < give_up
-            await hand.write(loss, range(begin, begin := begin + 5_000))
+            await manual.write(loss, range(begin, begin := begin + 5_000))
             await asyncio.sleep(0.05)
 
 
 async def test_a_large_commit_comes_in_parts_that_each_have_a_cursor(
-    replica: TailReplica, database: Database, run_id: UUID, hand: HandMade, monkeypatch: pytest.MonkeyPatch
+    replica: TailReplica, database: Database, run_id: UUID, manual: ManualCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(messages, "_MAX_BYTES", 3_000)
     first = await new_series(database, run_id, "key0")
     for number in range(1, 7):
         assert await new_series(database, run_id, f"key{number}") == first + number
     start = await (await replica.follow(run_id).opened()).leave()
-    await hand.connection.execute("BEGIN")
-    await hand.connection.execute(put_selected(f"SELECT {first} + n % 7, n, now(), n FROM generate_series(0, 69) n"))
-    await hand.commit()
-    await hand.write(first, [70])
+    await manual.connection.execute("BEGIN")
+    await manual.connection.execute(put_selected(f"SELECT {first} + n % 7, n, now(), n FROM generate_series(0, 69) n"))
+    await manual.commit()
+    await manual.write(first, [70])
     whole = await replica.follow(run_id, cursor=start).opened()
     assert await whole.got(71) == list(range(71))
     assert len(whole.marks) > 4

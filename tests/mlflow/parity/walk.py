@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.mlflow.same.calls import NOTHING, Call, Peer
-from tests.mlflow.same.compare import comparable
-from tests.mlflow.same.differences import is_meant
+from tests.mlflow.parity.calls import NOTHING, Call, Peer
+from tests.mlflow.parity.compare import comparable
+from tests.mlflow.parity.differences import is_meant
 from tests.support.rest import Rest
 
 # More is noise that follows from the first ones.

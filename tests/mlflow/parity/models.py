@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mlflow.same import experiments, runs
-from tests.mlflow.same.calls import NOTHING, Call
-from tests.mlflow.same.values import pairs
-from tests.mlflow.same.walk import Area, World
+from tests.mlflow.parity import experiments, runs
+from tests.mlflow.parity.calls import NOTHING, Call
+from tests.mlflow.parity.values import pairs
+from tests.mlflow.parity.walk import Area, World
 
 _STATUSES = ("LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED", "LOGGED_MODEL_PENDING")
 _LIMIT = 200

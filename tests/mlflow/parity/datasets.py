@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mlflow.same import experiments, runs
-from tests.mlflow.same.calls import Call
-from tests.mlflow.same.walk import Area, World
+from tests.mlflow.parity import experiments, runs
+from tests.mlflow.parity.calls import Call
+from tests.mlflow.parity.walk import Area, World
 
 _NAMES = ("train", "Train", "valid set", "été", "100%", "x_y")
 _DIGESTS = ("d1", "d2", "D1")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tests.mlflow.same.calls import Call
+from tests.mlflow.parity.calls import Call
 
 Outcome = tuple[int, str]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mlflow.same.calls import Call
-from tests.mlflow.same.values import key, pairs, value
-from tests.mlflow.same.walk import Area, World
+from tests.mlflow.parity.calls import Call
+from tests.mlflow.parity.values import key, pairs, value
+from tests.mlflow.parity.walk import Area, World
 
 _LIMIT = 20_000
 _ID = ("experiment_id",)

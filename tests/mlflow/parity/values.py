@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mlflow.same.walk import World
+from tests.mlflow.parity.walk import World
 
 _KEYS = ("loss", "acc", "train/loss", "a b", "x.y", "été", "k-1", "UPPER", "k:v", "_")
 _STRANGE_KEYS = ("", "..", "a/../b", "/a", "a//b", "a\tb", "a=b", 'a"b', "x" * 250, "x" * 251, "a/", ".", "./a", "a,b")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from tests.mlflow.same import experiments, runs
-from tests.mlflow.same.calls import Call
-from tests.mlflow.same.walk import Area, World
+from tests.mlflow.parity import experiments, runs
+from tests.mlflow.parity.calls import Call
+from tests.mlflow.parity.walk import Area, World
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 _FILES = (

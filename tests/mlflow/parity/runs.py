@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mlflow.same import experiments
-from tests.mlflow.same.calls import NOTHING, Call
-from tests.mlflow.same.values import key, metric, pairs, value
-from tests.mlflow.same.walk import Area, Step, World
+from tests.mlflow.parity import experiments
+from tests.mlflow.parity.calls import NOTHING, Call
+from tests.mlflow.parity.values import key, metric, pairs, value
+from tests.mlflow.parity.walk import Area, Step, World
 
 _PARAM, _TAG = 6_000, 8_000
 _ID = ("run", "info", "run_id")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mlflow.same.calls import Call
-from tests.mlflow.same.values import pairs, value
-from tests.mlflow.same.walk import Area, World
+from tests.mlflow.parity.calls import Call
+from tests.mlflow.parity.values import pairs, value
+from tests.mlflow.parity.walk import Area, World
 
 _STAGES = ("None", "Staging", "Production", "Archived", "production", "Nonsense")
 _ALIASES = ("champion", "Best", "a.b", "latest", "v1", "", "x" * 256)

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.mlflow.same.calls import Call, Peer
-from tests.mlflow.same.compare import comparable
+from tests.mlflow.parity.calls import Call, Peer
+from tests.mlflow.parity.compare import comparable
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 

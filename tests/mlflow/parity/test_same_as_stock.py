@@ -11,11 +11,11 @@ import uuid
 
 import pytest
 
-from tests.mlflow.same import datasets, experiments, files, models, registry, runs
-from tests.mlflow.same.calls import Peer
-from tests.mlflow.same.compare import comparable
-from tests.mlflow.same.differences import DIFFERENCES, Difference, outcome
-from tests.mlflow.same.walk import Area, Walk
+from tests.mlflow.parity import datasets, experiments, files, models, registry, runs
+from tests.mlflow.parity.calls import Peer
+from tests.mlflow.parity.compare import comparable
+from tests.mlflow.parity.differences import DIFFERENCES, Difference, outcome
+from tests.mlflow.parity.walk import Area, Walk
 from tests.support.rest import Rest
 
 AREAS = (
@@ -23,9 +23,9 @@ AREAS = (
     *(datasets.AREA, files.AREA, models.AREA, registry.AREA),
 )
 # Together, for all areas; longer walks take other seeds each time.
-SECONDS = float(os.environ.get("RUNSTREAM_SAME_SECONDS", "0"))
+SECONDS = float(os.environ.get("PARITY_SECONDS", "0"))
 CALLS = 90
-SEEDS = (int(os.environ.get("RUNSTREAM_SAME_SEED", "1")),)
+SEEDS = (int(os.environ.get("PARITY_SEED", "1")),)
 
 
 @pytest.mark.timeout(120 + 2 * SECONDS)
