@@ -24,6 +24,7 @@ import pytest
 
 import runstream
 from runstream.export.command import Job, export
+from tests.support import preloaded
 from tests.support.databases import short_directory
 from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
@@ -55,13 +56,8 @@ def start(serve: ServeProcess, **options: Any) -> runstream.Run:
 
 def runstream_(serve: ServeProcess, *arguments: object, code: int = 0) -> str:
     """Runs the command to its end; what it printed, or what it complained about if it should fail."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    environment = command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address})
+    done = preloaded.run([*COMMAND, *map(str, arguments)], environment)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr if code else done.stdout

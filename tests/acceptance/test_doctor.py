@@ -19,6 +19,7 @@ import pytest
 
 from runstream.journal import Directory, JournalWriter
 from runstream.journal.layout import DAMAGED
+from tests.support import preloaded
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 
@@ -31,19 +32,13 @@ def examine(
     serve: ServeProcess, directory: Directory, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, dict[str, str]]]:
     """Exit code and checks by name."""
-    done = subprocess.run(
-        [*COMMAND, "doctor", "--json", *arguments],
-        env=command_environment(
-            {
-                "RUNSTREAM_ADDRESS": serve.grpc_address,
-                "RUNSTREAM_MLFLOW_HTTP_ADDRESS": serve.http_url,
-                "RUNSTREAM_DIR": str(directory.path),
-                **(environment or {}),
-            }
-        ),
-        capture_output=True,
-        text=True,
-        timeout=60,
+    places = {
+        "RUNSTREAM_ADDRESS": serve.grpc_address,
+        "RUNSTREAM_MLFLOW_HTTP_ADDRESS": serve.http_url,
+        "RUNSTREAM_DIR": str(directory.path),
+    }
+    done = preloaded.run(
+        [*COMMAND, "doctor", "--json", *arguments], command_environment({**places, **(environment or {})}), timeout_s=60
     )
     assert done.stderr == "", done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)

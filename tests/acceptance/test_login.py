@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import runstream
+from tests.support import preloaded
 from tests.support.access import AUTH, make_token, make_workspace
 from tests.support.agents import end_agents
 from tests.support.databases import short_directory
@@ -41,9 +42,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def command(environ: dict[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=250, check=False
-    )
+    return preloaded.run([*COMMAND, *arguments], environ, text_input=stdin)
 
 
 def checks_of(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import runstream
+from tests.support import preloaded
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 from tests.support.terminal import Terminal
 
@@ -49,7 +50,7 @@ def variables(serve: ServeProcess) -> dict[str, str]:
 
 def said(serve: ServeProcess, *arguments: str, code: int = 0) -> str:
     """What the command printed; what it complained about, if it should fail."""
-    done = subprocess.run([*COMMAND, *arguments], env=variables(serve), capture_output=True, text=True, timeout=60)
+    done = preloaded.run([*COMMAND, *arguments], variables(serve), timeout_s=60)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stdout

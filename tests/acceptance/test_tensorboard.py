@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import runstream
+from tests.support import preloaded
 from tests.support.event_files import (
     EventFile,
     event,
@@ -44,13 +45,8 @@ def bring(serve: ServeProcess, logdir: Path) -> Import:
     """Imports once; returns what the command printed."""
 
     def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*COMMAND, "tensorboard", str(logdir), "--once", *arguments],
-            env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
+        environment = command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address})
+        done = preloaded.run([*COMMAND, "tensorboard", str(logdir), "--once", *arguments], environment)
         assert done.returncode == code, done.stderr
         return done
 
@@ -63,12 +59,11 @@ def follow(serve: ServeProcess, logdir: Path) -> Iterator[Callable[..., subproce
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process = preloaded.Preloaded(
             [*COMMAND, "tensorboard", str(logdir), *arguments],
-            env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
+            command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
         started.append(process)
         return process

@@ -24,6 +24,7 @@ from runstream.journal.layout import WRITER_LOCK
 from runstream.journal.reader import JournalReader
 from tests.support.agents import agents_of, end_agents, kill
 from tests.support.polling import until_now
+from tests.support.preloaded import Preloaded
 from tests.support.serve import ServeProcess, command_environment
 
 # The moments are random on purpose; the seed is printed, and may be given to replay one.
@@ -94,13 +95,8 @@ class Job:
         first_step = len(lives) * _LIFE
         progress = self._scratch / f"{rank}-{len(lives)}"
         arguments = [self.serve.grpc_address, self.run_id, str(rank), str(first_step), str(progress)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.adversity.trainer", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=command_environment(),
-        )
+        command = [sys.executable, "-m", "tests.adversity.trainer", *arguments]
+        process = Preloaded(command, command_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         lives.append(Life(first_step, process, progress))
 
     def wait_until_started(self) -> None:

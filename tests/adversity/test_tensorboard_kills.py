@@ -17,6 +17,7 @@ from runstream.tensorboard.records import encode_record
 from tests.support.databases import short_directory
 from tests.support.event_files import EventFile, event, simple_value, summary, tensor_value
 from tests.support.polling import until_now
+from tests.support.preloaded import Preloaded
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 KILLS = int(os.environ.get("TENSORBOARD_KILLS", "8"))
@@ -77,7 +78,7 @@ def test_every_scalar_is_stored_once_however_often_the_follower_is_killed(serve,
         writer.start()
     command = [*COMMAND, "tensorboard", str(logdir), "--address", serve.grpc_address]
     for _ in range(KILLS):
-        process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
+        process = Preloaded(command, command_environment(), stderr=subprocess.PIPE)
         assert process.stderr is not None
         assert "following" in process.stderr.readline()
         with pytest.raises(subprocess.TimeoutExpired):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import mlflow
 
+from tests.support import preloaded
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 
@@ -42,14 +42,8 @@ def run_import(
     service: ServeProcess, source: str, *options: str, tracker: str = "mlflow", timeout_s: float = 120
 ) -> Imported:
     """`runstream import TRACKER SOURCE`, in a process of its own."""
-    done = subprocess.run(
-        [*COMMAND, "import", tracker, source, *options],
-        env=environment(service),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
+    command = [*COMMAND, "import", tracker, source, *options]
+    done = preloaded.run(command, environment(service), timeout_s=timeout_s)
     return Imported(done.returncode, done.stdout, done.stderr)
 
 

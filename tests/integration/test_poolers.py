@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 import runstream
 from runstream_service.database.pool import Database
+from tests.support import preloaded
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
@@ -72,9 +72,7 @@ def test_what_a_pooler_does_not_keep_is_refused_at_once(
         begun = time.monotonic()
         command = ["serve", "--database", url + options, "--data-dir", str(data_dir), "--database-wait", "60"]
         command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
-        ran = subprocess.run(
-            [*COMMAND, *command], env=command_environment(), capture_output=True, text=True, timeout=60
-        )
+        ran = preloaded.run([*COMMAND, *command], command_environment(), timeout_s=60)
         assert ran.returncode == 2, ran.stderr
         assert said in ran.stderr.splitlines()[-1]
         assert time.monotonic() - begun < 30

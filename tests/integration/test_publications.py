@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from pathlib import Path
 
 import asyncpg
 
 import runstream
 from runstream_service.database.embedded import EmbeddedPostgres
+from tests.support import preloaded
 from tests.support.databases import FAST, short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
@@ -35,7 +35,7 @@ async def test_points_are_rolled_up_merged_and_purged(data_dir: Path) -> None:
                 assert await connection.fetch(WITHOUT_IDENTITY) == []
                 command = [*COMMAND, "gc", "--database", postgres.url, "--purge-after-days", "0"]
                 for _ in range(60):
-                    ran = subprocess.run(command, env=command_environment(), capture_output=True, text=True)
+                    ran = preloaded.run(command, command_environment())
                     assert ran.returncode == 0, ran.stderr
                     if not await connection.fetchval("SELECT count(*) FROM metric_points"):
                         break

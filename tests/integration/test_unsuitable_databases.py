@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.database.migrate import migrate, packaged_migrations
 from runstream_service.database.pool import Database
 from runstream_service.errors.startup import StartupError
+from tests.support import preloaded
 from tests.support.databases import with_database
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
@@ -281,13 +281,8 @@ def commands(url: str, data_dir: Path) -> dict[str, list[str]]:
 def test_every_command_says_the_same_in_one_line_and_waits_for_nothing(
     postgres: EmbeddedPostgres, data_dir: Path, command: str, change, said: str
 ) -> None:
-    ran = subprocess.run(
-        [*COMMAND, *commands(change(postgres.url), data_dir)[command]],
-        env=command_environment({"RUNSTREAM_DATABASE_WAIT": "280"}),  # longer than this test may take
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    environment = command_environment({"RUNSTREAM_DATABASE_WAIT": "280"})  # longer than this test may take
+    ran = preloaded.run([*COMMAND, *commands(change(postgres.url), data_dir)[command]], environment, timeout_s=120)
     lines = [line for line in ran.stderr.splitlines() if not line.startswith(("{", "20"))]
     assert ran.returncode == 2, ran.stderr
     assert len(lines) == 1, ran.stderr

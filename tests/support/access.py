@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +13,7 @@ from runstream_service.auth.access import Access
 from runstream_service.auth.operator import operator_in
 from runstream_service.core.caller import Role
 from runstream_service.database.pool import Database
+from tests.support import preloaded
 from tests.support.serve import COMMAND, command_environment
 
 if TYPE_CHECKING:
@@ -26,13 +26,8 @@ AUTH = ("--auth", "on")
 
 def as_operator(serve: ServeProcess, *arguments: str) -> str:
     """What a command prints that works in the database of a service. Raises RuntimeError if it fails."""
-    done = subprocess.run(
-        [*COMMAND, *arguments, "--data-dir", str(serve.data_dir)],
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [*COMMAND, *arguments, "--data-dir", str(serve.data_dir)]
+    done = preloaded.run(command, command_environment(), timeout_s=60)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
     return done.stdout

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import runstream
+from tests.support.preloaded import Preloaded
 from tests.support.serve import command_environment
 
 _SCRIPT = Path(__file__).parent.parent / "adversity" / "producer.py"
@@ -44,14 +45,8 @@ class Producers:
             if self._apart:
                 apart = f"{os.environ['RUNSTREAM_DIR']}-{self.run_id[:8]}-{rank}"
                 environment |= {"RUNSTREAM_AGENT": "thread", "RUNSTREAM_DIR": apart}
-            process = subprocess.Popen(
-                [sys.executable, str(_SCRIPT), *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environment,
-            )
-            self._processes.append(process)
+            command = [sys.executable, str(_SCRIPT), *arguments]
+            self._processes.append(Preloaded(command, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         for process in self._processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
