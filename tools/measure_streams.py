@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import random
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import grpc
 import psutil
 
 from runstream.v1 import ingest_pb2, run_pb2, run_pb2_grpc
+from runstream_bench import http_client
 from runstream_bench.service import Service, service, temporary_postgres
 
 _CHANNELS = 20
@@ -64,10 +64,7 @@ class Load:
 
     def metric(self, name: str) -> float:
         """What the service shows under a name, with its labels."""
-        connection = http.client.HTTPConnection(self.service.http.removeprefix("http://"), timeout=30)
-        with contextlib.closing(connection):
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
+        lines = http_client.get(f"{self.service.http}/metrics").text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     @property

@@ -12,6 +12,7 @@ What most benchmarks use:
     paired.py          two kinds of service under the same load in turns
     progress.py        what a long benchmark says while it runs
     report.py          one JSON object, one table
+    http_client.py     requests outside of measured loads, and those of the tests; raw_http.py: as little as possible
 
 Without an option, besides the load: log_cost.py (what log() costs its caller), metrics_cost.py (what counting costs, by
 the calls that counted.py counts), and tail_latency.py with tail_producer.py.
@@ -24,8 +25,7 @@ Each of these is one option, or a tool for one:
     serve_workers.py   --serve-workers: a service of several processes
     storage.py         --storage: storage_data.py its points, storage_reads.py, read_process.py, yardsticks.py,
                        rollup_cost.py
-    mlflow_command.py  --mlflow: mlflow_servers.py, mlflow_fill.py, mlflow_load.py, mlflow_http.py, mlflow_reads.py,
-                       mlflow_writes.py
+    mlflow_command.py  --mlflow: mlflow_servers.py, mlflow_fill.py, mlflow_load.py, mlflow_reads.py, mlflow_writes.py
     open_pages.py      --page: event_reader.py reads events
     faults.py          --faults: fault_parts.py what it does that to, fault_clients.py the load, fault_rounds.py;
                        flapping.py and gate.py are faults of the network

@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import aiohttp
 import psutil
 import uvloop
 
@@ -22,6 +21,7 @@ from runstream_bench import report
 from runstream_bench.load import Metadata, push
 from runstream_bench.paired import PairedFigures, print_pairs
 from runstream_bench.progress import say
+from runstream_bench.raw_http import Connection
 from runstream_bench.service import Service, service, temporary_postgres
 from runstream_bench.session import AGENTS, DIRECT, NO_ROLL_UP
 from runstream_bench.usage import cpu_seconds
@@ -106,19 +106,19 @@ async def _ingest(figures: PairedFigures, kind: str, services: _Services, second
 
 async def _runs_get(figures: PairedFigures, services: _Services) -> None:
     """The median time of runs/get by one caller, both services in turns."""
-    authorization = {"Authorization": f"Bearer {services.token}"}
-    async with aiohttp.ClientSession(headers=authorization) as session:
-        url = f"{services.of[ON].http}/api/2.0/mlflow/runs/create"
-        async with session.post(url, json={"experiment_id": "0"}) as answer:
-            run_id = (await answer.json())["run"]["info"]["run_id"]
+    async with contextlib.AsyncExitStack() as stack:
+        connections = {
+            kind: await stack.enter_async_context(Connection.to(services.of[kind].http, token=services.token))
+            for kind in KINDS
+        }
+        created = await connections[ON].call("/api/2.0/mlflow/runs/create", {"experiment_id": "0"})
+        path = f"/api/2.0/mlflow/runs/get?run_id={created['run']['info']['run_id']}"
         took_ms: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for _ in range(_CALLS):
-            for kind in KINDS:
-                url = f"{services.of[kind].http}/api/2.0/mlflow/runs/get?run_id={run_id}"
+            for kind, connection in connections.items():
+                request = connection.get(path)
                 begun = time.perf_counter()
-                async with session.get(url) as answer:
-                    await answer.read()
-                    answer.raise_for_status()
+                await connection.ask(request)
                 took_ms[kind].append((time.perf_counter() - begun) * 1_000)
                 await asyncio.sleep(0)
     for kind in KINDS:

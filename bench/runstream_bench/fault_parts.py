@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 import runstream
+from runstream_bench import http_client
 from runstream_bench.fault_clients import KEYS, value_of
-from runstream_bench.mlflow_http import Connection, Failed
 from runstream_bench.service import Service, service
 
 _LOOK_EVERY_S = 0.1
+_ANSWER_S = 5.0
 # Of each tenth of a second, PostgreSQL runs in one hundredth.
 _SLICE_S, _SLOWED = 0.01, 10
 
@@ -71,11 +73,10 @@ class Replica:
         if self._service is None:
             return False
         try:
-            async with Connection.to(self._service.http) as http:
-                await http.ask(http.get("/readyz"))
-        except (Failed, OSError, EOFError, ValueError):
+            answer = await asyncio.to_thread(http_client.get, f"{self._service.http}/readyz", timeout_s=_ANSWER_S)
+        except (OSError, HTTPException):
             return False
-        return True
+        return answer.status == 200
 
     def changed_at(self, ready: bool, since: float) -> float | None:
         """When it first said so, after `since`; None if it did not."""

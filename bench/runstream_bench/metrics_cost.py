@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import timeit
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from runstream_bench import http_client
 from runstream_bench.load import Load, push
 from runstream_bench.service import service
 from runstream_bench.usage import cpu_seconds
@@ -51,8 +51,7 @@ async def metrics_cost(database_url: str, directory: Path, seconds: float) -> di
 def _scrape_cpu_s(url: str, process: psutil.Process) -> float:
     before = cpu_seconds(process)
     for _ in range(_SCRAPES):
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310 - our own service
-            answer.read()
+        http_client.get(f"{url}/metrics")
     return (cpu_seconds(process) - before) / _SCRAPES
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from runstream_bench.mlflow_http import Connection
 from runstream_bench.mlflow_load import API, Load, run
 from runstream_bench.mlflow_servers import Server
 from runstream_bench.mlflow_writes import make_runs
+from runstream_bench.raw_http import Connection
 from runstream_bench.storage_data import rolled_up
 from runstream_service.database.pool import Database
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from runstream_bench.mlflow_http import Connection, Failed
+from runstream_bench.raw_http import Connection, Failed
 
 API = "/api/2.0/mlflow/"
 _BEGUN_MS = 1_790_000_000_000

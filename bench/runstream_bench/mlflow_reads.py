@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 
 from runstream_bench.mlflow_fill import Filled
-from runstream_bench.mlflow_http import Connection
 from runstream_bench.mlflow_load import API
 from runstream_bench.mlflow_servers import Server
 from runstream_bench.mlflow_writes import Values
+from runstream_bench.raw_http import Connection
 
 _TIMES = 15
 _BUCKETS = 320  # what the UI asks for

@@ -14,12 +14,13 @@ import time
 import venv
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import asyncpg
 import psutil
 
-from runstream_bench.mlflow_http import Connection, Failed
+from runstream_bench import http_client
 
 MLFLOW = "mlflow>=3.17,<4"
 FASTTRACKML = "fasttrackml>=0.6,<0.7"
@@ -162,13 +163,9 @@ async def _process(
 async def _answers(url: str, path: str, process: subprocess.Popen[bytes], directory: Path) -> None:
     give_up = time.monotonic() + _START_SECONDS
     while True:
-        with contextlib.suppress(OSError, Failed, asyncio.IncompleteReadError):
-            connection = await Connection.open(url)
-            try:
-                await connection.ask(connection.get(path))
-            finally:
-                connection.close()
-            return
+        with contextlib.suppress(OSError, HTTPException):
+            if (await asyncio.to_thread(http_client.get, url + path)).status == 200:
+                return
         if process.poll() is not None or time.monotonic() > give_up:
             raise RuntimeError(f"it did not start:\n{_last_words(directory)}")
         await asyncio.sleep(0.2)

@@ -7,9 +7,9 @@ import uuid
 
 import asyncpg
 
-from runstream_bench.mlflow_http import Connection
 from runstream_bench.mlflow_load import API, Load, Outcome, run
 from runstream_bench.mlflow_servers import Server
+from runstream_bench.raw_http import Connection
 
 Values = dict[str, float | bool]
 

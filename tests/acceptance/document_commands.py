@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import yaml
 
 import runstream
 from runstream.journal import Directory
+from runstream_bench import http_client
 from runstream_bench.cli import bench
 from runstream_bench.durability.names import SCENARIOS, TRACKERS
 from runstream_service.database.migrate import migrate, packaged_migrations
@@ -91,8 +91,7 @@ def script(reader: Reader, found: re.Match[str]) -> None:
 
 def curl(reader: Reader, found: re.Match[str]) -> None:
     """Fetches the page from the service that runs here."""
-    with urllib.request.urlopen(reader.serve.http_url + found[1], timeout=60) as answer:
-        assert answer.status == 200
+    assert http_client.get(reader.serve.http_url + found[1]).status == 200
 
 
 def tail(reader: Reader, found: re.Match[str]) -> None:

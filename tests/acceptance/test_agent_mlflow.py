@@ -12,8 +12,9 @@ from pathlib import Path
 
 import runstream
 from runstream.journal import Directory
+from runstream_bench.http_client import Answer
 from tests.support.polling import until_now
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import mlflow
 import pytest
 
 import runstream
+from runstream_bench import http_client
 from tests.support.authorities import Authority, trusting
 from tests.support.databases import short_directory
 from tests.support.nginx import Nginx, needs_nginx
@@ -39,11 +39,8 @@ class Proxied:
 
     def get(self, path: str) -> tuple[str, str]:
         """GET of a path; where it redirects to, which is not followed, and its body."""
-        connection = http.client.HTTPSConnection("localhost", self.port, context=trusting(self.authority), timeout=60)
-        with contextlib.closing(connection):
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.headers.get("location", ""), answer.read().decode()
+        answer = http_client.get(self.url + path, context=trusting(self.authority))
+        return answer.headers.get("location", ""), answer.text
 
 
 @pytest.fixture(scope="module")

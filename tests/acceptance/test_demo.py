@@ -6,7 +6,6 @@ import math
 import re
 import statistics
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 import runstream
+from runstream_bench import http_client
 from tests.support.databases import short_directory
 from tests.support.serve import COMMAND, command_environment
 from tests.support.terminal import Terminal
@@ -121,8 +121,7 @@ def test_in_a_terminal_a_kept_run_has_mishaps_to_look_at_until_ctrl_c(
         for told in ("rank 2 computes slowly from step 75", "NaN at step 120", "step 165", "checkpoint of step 195"):
             assert told in terminal.text
         assert statistics.median(computed[2][75:]) > 1.2 * statistics.median(computed[0][75:])
-        with urllib.request.urlopen(page, timeout=30) as answer:
-            assert answer.status == 200
+        assert http_client.get(page).status == 200
 
         script = terminal.text[terminal.text.index("export RUNSTREAM_ADDRESS") :]
         shown = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)

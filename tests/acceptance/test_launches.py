@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 import uuid
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 import runstream
 from tests.support.polling import until_now
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
 ROOT = Path(__file__).parents[2]
@@ -151,12 +150,9 @@ def test_a_job_whose_experiment_was_deleted_keeps_its_points_and_says_where_they
 ) -> None:
     with runstream.start_run("to be deleted", address=serve.grpc_address) as first:
         first.log({"loss": 1.0})
-    body = json.dumps({"experiment_id": str(client.get_experiment("to be deleted").experiment_id)}).encode()
-    request = urllib.request.Request(
-        f"{serve.http_url}/api/2.0/mlflow/experiments/delete", body, {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
+    experiment_id = str(client.get_experiment("to be deleted").experiment_id)
+    with Rest(serve.http_url) as rest:
+        assert rest.post("experiments/delete", {"experiment_id": experiment_id}).status == 200
     run = runstream.start_run("to be deleted", address=serve.grpc_address)
     for step in range(100):
         run.log({"loss": 1.0}, step=step)

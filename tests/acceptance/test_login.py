@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.support.access import AUTH, make_token, make_workspace
 from tests.support.agents import end_agents
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
+from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 
@@ -72,11 +71,10 @@ def test_a_person_logs_in_once_and_out_again(serve: ServeProcess, token: str, en
     uri = runstream.Client(environ=environ).tracking_uri(expires=60)
     parts = urlsplit(uri)
     assert f"http://{parts.hostname}:{parts.port}" == serve.http_url
-    request = urllib.request.Request(f"{serve.http_url}/api/2.0/mlflow/experiments/search?max_results=1")
-    with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(request, timeout=60)
-    request.add_header("Authorization", f"Basic {b64encode(f'{parts.username}:{parts.password}'.encode()).decode()}")
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    basic = f"Basic {b64encode(f'{parts.username}:{parts.password}'.encode()).decode()}"
+    with Rest(serve.http_url) as rest:
+        assert rest.get("experiments/search?max_results=1").status == 401
+        answer = rest.request("GET", "experiments/search?max_results=1", headers={"Authorization": basic})
         assert answer.status == 200
 
     assert "deleted" in command(environ, "logout").stdout

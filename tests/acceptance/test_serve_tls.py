@@ -22,11 +22,13 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runstream.v1 import ingest_pb2, query_pb2, query_pb2_grpc, run_pb2, run_pb2_grpc
+from runstream_bench import http_client
 from runstream_bench.load import append, batch_message
 from tests.support.authorities import Authority, Issued, SecretMount, channel_credentials, trusting
 from tests.support.databases import short_directory
 from tests.support.polling import until, until_now
 from tests.support.producers import Producers, assert_exactly_once
+from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 from tests.support.tasks import end
 
@@ -99,10 +101,7 @@ def health(address: str, credentials: grpc.ChannelCredentials, *, name: str | No
 
 
 def get(service: TlsService, context: ssl.SSLContext, path: str = "/readyz") -> int:
-    connection = http.client.HTTPSConnection(*service.address, context=context, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        return connection.getresponse().status
+    return http_client.get(service.serve.http_url + path, context=context).status
 
 
 # -- one certificate for both ports ------------------------------------------------------------------------------------
@@ -138,11 +137,9 @@ def test_a_client_that_does_not_trust_the_certificate_is_counted_with_the_reason
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
 def test_plaintext_to_the_tls_port_is_answered_in_words(service: TlsService, method: str) -> None:
     before = service.failures("plaintext")
-    connection = http.client.HTTPConnection(*service.address, timeout=60)
-    with contextlib.closing(connection):
-        connection.request(method, "/api/2.0/mlflow/experiments/search")
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (400, b"This port speaks TLS: use https:// in its address.\n")
+    with Rest(service.serve.http_url.replace("https:", "http:")) as rest:
+        answer = rest.request(method, "experiments/search")
+    assert (answer.status, answer.content) == (400, b"This port speaks TLS: use https:// in its address.\n")
     until_now(lambda: service.failures("plaintext") == before + 1)
 
 

@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from starlette.routing import Mount, Route
 
 from runstream.v1 import access_pb2_grpc, ingest_pb2_grpc, query_pb2_grpc, run_pb2_grpc
+from runstream_bench.http_client import Answer
 from runstream_service.core.caller import Role
 from runstream_service.http.authentication import PUBLIC_PATHS
 from runstream_service.http.sign_in_paths import COMMAND_LINE_TOKEN, SIGN_IN_PATHS
@@ -44,7 +45,7 @@ from tests.support.requests_of_routes import (
     served_routes,
     short_name,
 )
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
 SECURITY = ROOT / "docs" / "security.md"

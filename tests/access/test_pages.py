@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import uuid
 from collections.abc import Callable
 
@@ -95,12 +94,12 @@ def test_the_page_learns_who_is_asking_and_whether_there_is_a_session_to_end(
     serve: ServeProcess, a: Team, admin: str
 ) -> None:
     cookie = sign_in(serve.http_url, a.tokens["write"]).cookie
-    about = json.loads(ask(serve.http_url, "/web/api/me", cookie=cookie).body)
+    about = ask(serve.http_url, "/web/api/me", cookie=cookie).body
     name = f"write of {A}"
     expected = {"principal": name, "role": "write", "workspace": A, "workspaces": [A]}
     assert about == {**expected, "signed_in": True}
     assert a.rest.get("/web/api/me").body["signed_in"] is False
-    of_admin = json.loads(ask(serve.http_url, "/web/api/me", cookie=sign_in(serve.http_url, admin).cookie).body)
+    of_admin = ask(serve.http_url, "/web/api/me", cookie=sign_in(serve.http_url, admin).cookie).body
     assert {"default", A, B} <= set(of_admin["workspaces"])
 
 
@@ -109,5 +108,5 @@ def test_a_script_of_the_page_signs_out_and_is_told_where_to_go(serve: ServeProc
     headers = {"cookie": cookie, "accept": "application/json"}
     assert ask(serve.http_url, "/signout", form={}, **headers).status == 403
     answer = ask(serve.http_url, "/signout", form={}, sec_fetch_site="same-origin", **headers)
-    assert (answer.status, json.loads(answer.body)) == (200, {"location": "./signin"})
+    assert (answer.status, answer.body) == (200, {"location": "./signin"})
     assert ask(serve.http_url, "/web/api/me", cookie=cookie).status == 401

@@ -9,14 +9,13 @@ import os
 import random
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from runstream_bench import http_client
 from tests.support.databases import socket_of, through
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.proxy import Direction, Proxy
@@ -47,12 +46,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         while not self._stopped.wait(0.05):
             begun = time.monotonic()
-            try:
-                with urllib.request.urlopen(self._url, timeout=2 * LONGEST_ANSWER_S) as answer:
-                    self.answers[answer.status] += 1
-            except urllib.error.HTTPError as error:
-                with error:
-                    self.answers[error.code] += 1
+            self.answers[http_client.get(self._url, timeout_s=2 * LONGEST_ANSWER_S).status] += 1
             self.longest_s = max(self.longest_s, time.monotonic() - begun)
 
     def stop(self) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import re
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from runstream_service.database.pool import Database
 from runstream_service.errors.core import DatabaseUnavailable
 from tests.support.databases import FAST, short_directory
 from tests.support.producers import Producers, assert_exactly_once
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 from tests.support.standby import (
     administrate,
@@ -69,13 +68,8 @@ def metric(serve: ServeProcess, name: str) -> float:
 
 def log_over_http(serve: ServeProcess, run_id: str, key: str, step: int) -> None:
     body = {"run_id": run_id, "key": key, "value": step, "step": step, "timestamp": 1_700_000_000_000 + step}
-    request = urllib.request.Request(
-        f"{serve.http_url}/api/2.0/mlflow/runs/log-metric",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
+    with Rest(serve.http_url) as rest:
+        assert rest.post("runs/log-metric", body).status == 200
 
 
 def steps_of(serve: ServeProcess, run_id: str, key: str, rank: int | None = None) -> list[int]:

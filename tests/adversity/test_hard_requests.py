@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from runstream_bench.http_client import Answer
 from tests.support.databases import short_directory
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 from tests.support.watch import Watch
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 import runstream
+from runstream_bench import http_client
 from runstream_service.database import connections
 from runstream_service.database.pool import Database
 from runstream_service.errors.core import DatabaseUnavailable
@@ -192,12 +191,7 @@ def test_a_service_whose_connections_are_frozen_answers_all_calls_and_goes_on_by
 def _search(serve: ServeProcess) -> int:
     """A read of MLflow's routes; the status of the answer."""
     url = f"{serve.http_url}/api/2.0/mlflow/experiments/search?max_results=5"
-    try:
-        with urllib.request.urlopen(url, timeout=SERVICE_SOON_S) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
+    return http_client.get(url, timeout_s=SERVICE_SOON_S).status
 
 
 def _steps_until(updates: Iterator[runstream.TailUpdate], last: int) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.rest import Answer, Rest
+from runstream_bench.http_client import Answer
+from tests.support.rest import Rest
 
 INVALID, MISSING, TAKEN = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 SOURCE = "s3://bucket/model"

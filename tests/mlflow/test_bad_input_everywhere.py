@@ -15,13 +15,14 @@ from urllib.parse import quote_plus, urlsplit
 import pytest
 from msgspec.structs import fields
 
+from runstream_bench.http_client import Answer
 from runstream_service.core.caller import Role
 from runstream_service.core.pages import make_token
 from runstream_service.mlflow.route_kinds import JsonRoute, RawRoute
 from runstream_service.mlflow.routes import table
 from runstream_service.server.wiring import Core
 from tests.support.polling import until_now
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
 ROUTES = (

@@ -14,12 +14,13 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 import runstream
 from runstream.login.browser import SignedIn, challenge_of, sign_in_with_browser
+from runstream_bench.http_client import Answer
 from tests.mlflow.ui_page import needs_chromium
 from tests.support.access import AUTH, as_operator, make_token, make_workspace
 from tests.support.databases import short_directory
 from tests.support.pages import ask, keep_picture, sign_in
 from tests.support.polling import until_now
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
 VERIFIER = "v" * 43
@@ -131,8 +132,8 @@ def test_a_page_that_no_command_opened_asks_nothing(broken: str, serve: ServePro
     question = "&".join(broken if part.startswith(f"{name}=") else part for part in QUESTION.split("&"))
     answer = ask(serve.http_url, f"/signin/command-line?{question}", cookie=cookie)
     assert answer.status == 400
-    assert "runstream login URL" in answer.body
-    assert "Allow" not in answer.body
+    assert "runstream login URL" in answer.text
+    assert "Allow" not in answer.text
 
 
 def test_a_login_ends_with_the_token_that_was_signed_in_with(serve: ServeProcess) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 import mlflow
 import pandas
@@ -71,12 +68,9 @@ def test_files_of_a_run_are_its_teams_alone_wherever_it_is(
     path = f"/api/2.0/mlflow-artifacts/artifacts/{made}/{run['run_id']}/artifacts/file.txt"
 
     def send(method: str, token: str, body: bytes | None = None) -> tuple[int, bytes]:
-        where = urlsplit(guarded.http_url)
-        assert where.hostname is not None
-        with contextlib.closing(http.client.HTTPConnection(where.hostname, where.port, timeout=60)) as connection:
-            connection.request(method, path, body, {"authorization": f"Bearer {token}"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+        with Rest(guarded.http_url, token=token) as rest:
+            answer = rest.request(method, path, body)
+            return answer.status, answer.content
 
     assert send("PUT", tokens["team-a"], b"content")[0] == 200
     with runstream.Client(guarded.grpc_address, token=tokens["team-a"]) as mover:

@@ -17,11 +17,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from runstream_bench.http_client import Answer
 from tests.mlflow.ui_page import needs_chromium
 from tests.support.access import AUTH, as_operator, make_workspace
 from tests.support.databases import short_directory
 from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, LocalIssuer
-from tests.support.pages import Answer, ask, keep_picture
+from tests.support.pages import ask, keep_picture
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
@@ -171,7 +172,7 @@ def test_who_has_come_back_is_in_and_unverified_emails_name_nobody(serve: ServeP
     answer = come_back(serve, consent(url, "bob"), cookie)
     assert (answer.status, answer.headers["location"]) == (303, "../.././about")
     session = cookies_of(answer)["runstream_session"]
-    page = ask(serve.http_url, "/signin", cookie=f"runstream_session={session}").body
+    page = ask(serve.http_url, "/signin", cookie=f"runstream_session={session}").text
     assert "<b>bob</b>, with the role <b>manage</b> in the workspace <b>team-b</b>" in page
 
 
@@ -185,11 +186,11 @@ def test_an_answer_is_taken_once_and_from_the_browser_that_began(serve: ServePro
         (other_cookie, "belongs to another sign-in"),
     ):
         refused = come_back(serve, answer, given)
-        assert (refused.status, said in refused.body) == (401, True)
+        assert (refused.status, said in refused.text) == (401, True)
     assert come_back(serve, {**answer, "iss": "https://other.example"}, cookie).status == 401
     assert come_back(serve, answer, cookie).status == 303
     again = come_back(serve, answer, cookie)
-    assert (again.status, "refused its own code" in again.body) == (401, True)
+    assert (again.status, "refused its own code" in again.text) == (401, True)
     # A code that another browser got, with the state of this one: the challenge was another.
     mixed = {**consent(other_url, "ada"), "state": consent(begin(serve)[0], "ada")["state"]}
     assert come_back(serve, mixed, cookie).status == 401
@@ -212,7 +213,7 @@ def test_the_provider_is_away(serve: ServeProcess, issuer: LocalIssuer) -> None:
         refused = come_back(serve, answer, cookie)
     finally:
         issuer.is_away = False
-    assert (refused.status, "does not answer as it should" in refused.body) == (503, True)
+    assert (refused.status, "does not answer as it should" in refused.text) == (503, True)
 
 
 def test_secrets_and_codes_are_in_no_log(serve: ServeProcess) -> None:

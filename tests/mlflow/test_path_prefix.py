@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import mlflow
 import pytest
 
 from tests.support.databases import short_directory
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
 PREFIX = "/ml/runstream"
@@ -23,12 +22,9 @@ def prefixed() -> Iterator[ServeProcess]:
 
 
 def get(url: str, path: str) -> tuple[int, str | None, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    found = answer.status, answer.getheader("location"), answer.read()
-    connection.close()
-    return found
+    with Rest(url) as rest:
+        answer = rest.get(path)
+    return answer.status, answer.headers["location"], answer.content
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["with the prefix", "without it"])

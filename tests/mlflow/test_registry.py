@@ -10,8 +10,9 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from runstream_bench.http_client import Answer
 from tests.mlflow.registry import INVALID, MISSING, MODELS, SOURCE, TAKEN, VERSIONS, new_version
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 
 
 def get_model(rest: Rest, name: str) -> dict[str, Any]:

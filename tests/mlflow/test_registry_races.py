@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from runstream_bench.http_client import Answer
 from tests.mlflow.registry import MODELS, SOURCE, TAKEN, VERSIONS, call, new_version
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 
 Wanted = tuple[str, str, dict[str, Any]]
 

@@ -11,7 +11,8 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from tests.support.rest import Answer, Rest
+from runstream_bench.http_client import Answer
+from tests.support.rest import Rest
 
 UNKNOWN = uuid.uuid4().hex
 INVALID, MISSING = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"

@@ -176,7 +176,7 @@ def test_a_page_leads_to_the_form_and_a_call_is_refused(serve: ServeProcess) -> 
         ".././../", "../.././"
     )
     call = ask(serve.http_url, "/api/2.0/mlflow/experiments/search?max_results=1", accept="*/*")
-    assert (call.status, json.loads(call.body)["error_code"]) == (401, "UNAUTHENTICATED")
+    assert (call.status, call.body["error_code"]) == (401, "UNAUTHENTICATED")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_session_ends_with_its_token_and_says_what_to_do(serve: ServeProcess) 
     while (answer := ask(serve.http_url, search, cookie=cookie)).status == 200:
         assert time.monotonic() < give_up
         time.sleep(0.05)
-    assert (answer.status, "sign in again" in answer.body) == (401, True)
+    assert (answer.status, "sign in again" in answer.text) == (401, True)
 
 
 def test_a_workspace_that_was_chosen_and_is_not_theirs_leads_back_to_the_choice(

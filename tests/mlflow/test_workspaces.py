@@ -12,8 +12,9 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException, RestException
 
+from runstream_bench.http_client import Answer
 from tests.support.access import make_token, make_workspace
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 from tests.support.stock import stock_server
 

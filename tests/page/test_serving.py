@@ -25,14 +25,14 @@ _PLACES = [re.sub(r"\{\w+\}", "1", path) for path in PLACES]
 def test_every_place_is_served_the_same_page_which_is_checked_each_time(service: ServeProcess, path: str) -> None:
     answer = ask(service.http_url, path)
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
-    assert f'<base href="{"../" * (path.count("/") - 1)}./">' in answer.body
+    assert f'<base href="{"../" * (path.count("/") - 1)}./">' in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(("path", "module"), [("/r/1", "charts/plot.js"), ("/compare", "places/compare.js")])
 def test_a_place_names_the_modules_that_only_it_needs(service: ServeProcess, path: str, module: str) -> None:
     def preloads(path: str) -> set[str]:
-        body = ask(service.http_url, path).body
+        body = ask(service.http_url, path).text
         return set(re.findall(r'<link rel="modulepreload" href="web/page/\w+/([^"]+)">', body))
 
     files = PageFiles.read().files
@@ -41,7 +41,7 @@ def test_a_place_names_the_modules_that_only_it_needs(service: ServeProcess, pat
 
 
 def test_files_are_kept_forever_and_compressed(service: ServeProcess) -> None:
-    script = re.findall(r'<script type="module" src="([^"]+)"', ask(service.http_url, "/").body)[0]
+    script = re.findall(r'<script type="module" src="([^"]+)"', ask(service.http_url, "/").text)[0]
     answer = ask(service.http_url, f"/{script}")
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/javascript")

@@ -9,8 +9,6 @@ import re
 import shutil
 import subprocess
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from runstream_bench.http_client import HttpClient
 from tests.support.markdown import ROOT
 
 RULES = ROOT / "deploy" / "monitoring" / "alerts.yml"
@@ -58,9 +57,10 @@ class Prometheus:
         return {sample["metric"]["alertname"] for sample in self.query('ALERTS{alertstate="firing"}')}
 
     def _get(self, path: str, **arguments: str) -> Any:
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)["data"]
+        with HttpClient(self.url, prefix="/api/v1/") as client:
+            answer = client.get(path, arguments)
+        assert answer.status == 200, answer.text
+        return answer.body["data"]
 
 
 @contextlib.contextmanager

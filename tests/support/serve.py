@@ -12,8 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from runstream_bench import http_client
 from runstream_service.database.embedded import DATABASE
 from runstream_service.database.postgres_files import cluster_name, processes_of, read_postmaster
 from tests.support.clusters import place_cluster
@@ -238,12 +237,8 @@ class ServeProcess:
 
     def get(self, path: str) -> tuple[int, str]:
         """GET of an HTTP path, of the port for monitoring if there is one; status and body, whatever the status."""
-        try:
-            with urllib.request.urlopen(self.monitoring_url + path, timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        answer = http_client.get(self.monitoring_url + path)
+        return answer.status, answer.text
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a sample of /metrics. Raises KeyError if there is none."""

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from runstream_bench import http_client
 from tests.support.serve import command_environment
 
 # Its schema takes ten seconds to make, once for each version.
@@ -78,8 +78,8 @@ def stock_template() -> Path:
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path, timeout_s: float) -> None:
     give_up = time.monotonic() + timeout_s
     while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url + "/health", timeout=5) as answer:
-            if answer.status == 200:
+        with contextlib.suppress(OSError):
+            if http_client.get(url + "/health", timeout_s=5).status == 200:
                 return
         if process.poll() is not None or time.monotonic() > give_up:
             raise RuntimeError(f"mlflow server did not get ready:\n{log_file.read_text()}")

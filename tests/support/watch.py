@@ -6,7 +6,6 @@ import contextlib
 import queue
 import threading
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runstream.v1 import ingest_pb2, ingest_pb2_grpc
+from runstream_bench import http_client
 from tests.support.serve import ServeProcess
 
 
@@ -84,11 +84,8 @@ class Watch:
 
     def _healthz(self) -> None:
         while not self._ended.wait(0.02):
-            with (
-                self._timed("healthz"),
-                urllib.request.urlopen(self._service.http_url + "/healthz", timeout=30) as answer,
-            ):
-                answer.read()
+            with self._timed("healthz"):
+                assert http_client.get(self._service.http_url + "/healthz").status == 200
 
     def _health(self) -> None:
         with grpc.insecure_channel(self._service.grpc_address) as channel:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runstream
-from tests.support.rest import Answer, Rest
+from runstream_bench.http_client import Answer
+from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
 Points = Mapping[str, Sequence[tuple[int, float]]]

@@ -10,12 +10,12 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
+from runstream_bench import http_client
 from runstream_service.database.embedded import EmbeddedPostgres
 
 _START_SECONDS = 120.0
@@ -62,9 +62,8 @@ class Program:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.ready, timeout=2) as answer:  # noqa: S310 - a URL of trackers.py
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError, ValueError):
+            return http_client.get(self.ready, timeout_s=2).status == 200
+        except (OSError, HTTPException):
             return False
 
     async def _end(self, number: signal.Signals, within_s: float) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.rest import Answer, Rest
+from runstream_bench.http_client import Answer
+from tests.support.rest import Rest
 
 # A name stands for an id, a page token or anything else that a server chose: «run 3».
 _NAME = re.compile(r"«(\w+)[^»]*»")

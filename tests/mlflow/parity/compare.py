@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.rest import Answer
+from runstream_bench.http_client import Answer
 
 # The walks send times far below.
 _NOW_MS = 1_700_000_000_000

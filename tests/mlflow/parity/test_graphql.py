@@ -15,7 +15,8 @@ import mlflow
 import pytest
 from graphql import FieldNode, NameNode, SelectionSetNode, Visitor, parse, print_ast, visit
 
-from tests.support.rest import Answer, Rest
+from runstream_bench.http_client import Answer
+from tests.support.rest import Rest
 
 Both = list[tuple[Rest, str, str]]
 

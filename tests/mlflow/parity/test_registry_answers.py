@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from runstream_bench.http_client import Answer
 from tests.mlflow.registry import INVALID, MISSING, MODELS, SOURCE, VERSIONS, call, new_version
-from tests.support.rest import Answer, Rest
+from tests.support.rest import Rest
 
 # Text that differs between any two servers.
 _TIMES = ("creation_timestamp", "last_updated_timestamp")

@@ -1,4 +1,8 @@
-"""As little HTTP/1.1 as a load needs: a kept connection, one request at a time. A library would be measured, too."""
+"""As little HTTP/1.1 as a load needs: a kept connection, one request at a time.
+
+The load shares the machine with the server that is measured, so the processor time of a library would be part of the
+figures. Everything else uses http_client.py.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +23,23 @@ class Failed(Exception):
 class Connection:
     """A connection to one server."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, token: str) -> None:
         self._reader = reader
         self._writer = writer
-        self._host = host
+        self._always = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
 
     @classmethod
-    async def open(cls, url: str) -> Connection:
-        """Connects to the server of a URL."""
+    async def open(cls, url: str, *, token: str = "") -> Connection:
+        """Connects to the server of a URL. A token goes with every request."""
         address = urlsplit(url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=_CHUNK)
-        return cls(reader, writer, address.netloc)
+        return cls(reader, writer, address.netloc, token)
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def to(cls, url: str) -> AsyncIterator[Connection]:
+    async def to(cls, url: str, *, token: str = "") -> AsyncIterator[Connection]:
         """A connection for a short time: servers close connections that are idle for some seconds."""
-        connection = await cls.open(url)
+        connection = await cls.open(url, token=token)
         try:
             yield connection
         finally:
@@ -90,7 +94,7 @@ class Connection:
         self._writer.close()
 
     def _head(self, method: str, path: str, fields: str = "") -> bytes:
-        return f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{fields}\r\n".encode()
+        return f"{method} {path} HTTP/1.1\r\n{self._always}{fields}\r\n".encode()
 
     async def _read_head(self) -> tuple[int, int | None]:
         """Status and length; None is a body in chunks."""
