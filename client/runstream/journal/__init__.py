@@ -1,16 +1,16 @@
-"""The journal: what a training process has logged, on disk, until the agent has brought it to the service.
+"""The journal: what a training process has logged, on disk, until the agent has sent it to the service.
 
     format     the bytes of records and their payloads
-    writer     appends records, for one run handle
-    reader     returns them, and what is damaged; `segment` reads one file
-    position   how far the agent has brought them
-    directory  where journals are, and what the agent and its starters share
-    memory     writer and reader without a directory
-    check      verifies a directory, and repairs nothing
-    files      what is done to the file system; `locks`, `layout`
+    writer     appends the records of one run handle
+    reader     reads them, and finds damage; `segment` reads one file
+    position   how far the agent has sent them
+    directory  where journals are, and the files that the agent shares with training processes
+    memory     a journal in memory: writer and reader
+    check      verifies journals, and repairs nothing
+    files      operations on the file system; `locks`, `layout`
 
-Only the standard library is used. `reader` and `check` are imported by name: a training process does not read.
-docs/client-design.md has the picture.
+Only the standard library is used. `reader` and `check` are not imported here, as a training process does not read.
+docs/client-design.md has a drawing.
 """
 
 from runstream.journal.directory import Directory

@@ -1,4 +1,4 @@
-"""Verifies journals and says what is in them. It repairs nothing: not one byte of the directory changes."""
+"""Verifies journals and counts what is in them. It repairs nothing: no byte of the directory changes."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from runstream.journal.position import Position
 from runstream.journal.reader import Damage, JournalReader
 
 _READ_BYTES = 4 * 1024 * 1024
-_TRIES = 5  # an agent may delete segments in the meantime
+_TRIES = 5  # read a journal again if an agent deleted segments meanwhile
 
 
 @dataclass
 class JournalCheck:
-    """What one journal has. Counts are of the records that are there; those before were settled and deleted."""
+    """The content of one journal. Counts are those of the records that exist; earlier ones were settled and deleted."""
 
     path: Path
     id: str = ""
     error: str = ""  # why nothing could be read; empty otherwise
-    newer_version: int = 0  # that of a journal that only a newer release reads; 0 otherwise
-    create: dict[str, Any] = field(default_factory=dict)  # as the format describes it; empty if it is damaged
+    newer_version: int = 0  # the version of a journal that only a newer release can read; 0 otherwise
+    create: dict[str, Any] = field(default_factory=dict)  # the CREATE record; empty if it is damaged
     writer_alive: bool = False
-    finished: bool = False  # FINISH is there
-    status: str = ""  # how the run ended, as FINISH says
-    keys: int = 0  # series
+    finished: bool = False  # there is a FINISH record
+    status: str = ""  # the run's status in the FINISH record
+    keys: int = 0  # declared series
     records: int = 0
     batches: int = 0
     points: int = 0
     params: int = 0  # entries
-    tags: int = 0
-    waiting_points: int = 0  # of records above the position
+    tags: int = 0  # entries
+    waiting_points: int = 0  # points in records above the position
     position: Position | None = None  # what the agent has settled; None if there is none, or it is damaged
-    unknown: dict[int, int] = field(default_factory=dict)  # records that this release does not know, by type
+    unknown: dict[int, int] = field(default_factory=dict)  # records of types that this release does not know, by type
     unreadable: int = 0  # records with the right checksum whose payload is not that of their type
     damage: list[Damage] = field(default_factory=list)
-    missing_batches: int = 0  # surely, as the numbers of later ones tell
+    missing_batches: int = 0  # at least this many, as the numbers of later ones show
 
     @property
     def run_id(self) -> str:
-        """The final id if the service has answered, else the one that the run asked for."""
+        """The id that the service has assigned; until it has answered, the one in the CREATE record."""
         return (self.position.run_id if self.position else "") or str(self.create.get("run_id", ""))
 
     @property
@@ -55,40 +55,41 @@ class JournalCheck:
 
     @property
     def rank(self) -> int:
-        """Of the writer."""
+        """The rank of the writer."""
         return int(self.create.get("rank", 0))
 
     @property
     def attempt(self) -> int:
-        """Of the writer."""
+        """The attempt of the writer."""
         return int(self.create.get("attempt", 0))
 
     @property
     def settled_records(self) -> int:
-        """How many records, from the first one, need not be sent any more."""
+        """How many records, from the first one on, are settled and need not be sent any more."""
         return self.position.records if self.position else 0
 
     @property
     def missing_records(self) -> int:
-        """Records that are surely lost."""
+        """How many records are certainly lost."""
         return sum(damage.missing_records for damage in self.damage)
 
     @property
     def missing_points_at_most(self) -> int:
-        """In the batches that are surely lost; how many points they had is lost with them."""
+        """The most points that the lost batches can have had; how many they had is lost with them."""
         return self.missing_batches * MAX_BATCH_POINTS
 
     @property
     def is_damaged(self) -> bool:
-        """Whether something is wrong that a crash of the machine does not explain: a torn last record is explained."""
+        """Whether something is wrong that a crash of the machine does not explain. (It does explain a torn last
+        record.)"""
         return bool(self.error or self.unreadable or self.missing_batches) or any(
             not damage.torn for damage in self.damage
         )
 
 
 def find_journals(path: Path) -> list[Path]:
-    """The journals below a directory of runstream (or one that contains such directories' `v1`), or the journal that
-    the path itself is; sorted. FileNotFoundError if there is no such directory."""
+    """The journals below a path, sorted: a directory of runstream, its `v1`, its `journals`, or a single journal.
+    Raises FileNotFoundError if there is no such directory."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is not a directory")
     if segment_ordinals(path):
@@ -100,8 +101,8 @@ def find_journals(path: Path) -> list[Path]:
 
 
 def check(path: Path) -> Iterator[JournalCheck]:
-    """Checks the journals that `find_journals` finds, one after another. Those that were settled and deleted in the
-    meantime are left out. Only FileNotFoundError for the path itself is raised."""
+    """Checks the journals that `find_journals` finds, one after another, and skips those that were settled and deleted
+    meanwhile. Raises FileNotFoundError if the path itself does not exist, and nothing else."""
     for journal in find_journals(path):
         checked = check_journal(journal)
         if journal.exists():
@@ -113,7 +114,7 @@ def check_journal(path: Path) -> JournalCheck:
     for _ in range(_TRIES):
         before = segment_ordinals(path)[:1]
         checked = _checked(path)
-        if segment_ordinals(path)[:1] == before:  # else segments were deleted while they were read
+        if segment_ordinals(path)[:1] == before:  # otherwise segments were deleted while they were read
             break
     return checked
 
@@ -160,7 +161,7 @@ def _count_records(reader: JournalReader, found: JournalCheck) -> None:
 
 
 def _count_batch(record: Record, last_number: int | None, found: JournalCheck) -> int:
-    """Returns the number of the batch. `last_number` is None where nothing is known of the batches before."""
+    """Returns the number of the batch. `last_number` is that of the batch before it; None if it is unknown."""
     number, points = batch_number(record.payload)
     if last_number is not None and record.sequence > found.settled_records:
         found.missing_batches += max(0, number - last_number - 1)
@@ -183,6 +184,6 @@ def _count_entries(record: Record, found: JournalCheck) -> None:
 
 
 def _is_settled(damage: Damage, settled_records: int) -> bool:
-    """Whether all that is missing was settled: an agent that died while it deleted segments leaves that."""
+    """Whether all missing records were settled, as when an agent died while it deleted segments."""
     last_missing = damage.first_missing + damage.missing_records - 1
     return not damage.length and bool(damage.missing_records) and last_missing <= settled_records

@@ -1,7 +1,7 @@
-"""Where journals are: chosen once per process, with what the agent and its starters share.
+"""The directory of journals, chosen once per process, with the files that the agent shares with training processes.
 
-The choice is `RUNSTREAM_DIR`, else `$XDG_STATE_HOME/runstream` (`~/.local/state/runstream`). Where that is on a network
-file system, whose locks and syncs cannot be relied on, or cannot be written: `/var/tmp/runstream-<uid>`, else
+It is `RUNSTREAM_DIR`, else `$XDG_STATE_HOME/runstream` (`~/.local/state/runstream`). If that cannot be written, or is
+on a network file system, whose locks and syncs are not reliable: `/var/tmp/runstream-<uid>`, else
 `$TMPDIR/runstream-<uid>`.
 """
 
@@ -22,16 +22,16 @@ from runstream.journal.locks import FileLock, is_locked
 
 logger = logging.getLogger("runstream")
 
-LAYOUT = "v1"  # a release with another layout uses another name, and leaves this one to the agents that know it
+LAYOUT = "v1"  # a release with another layout uses another name, and leaves this directory to older agents
 DEFAULT_LIMIT_BYTES = 10 * 1024**3
-# Others may write there, so what is found is checked by _make_private.
+# Other users may write there, so _make_private checks what it finds.
 SHARED_DIRECTORY = Path("/var/tmp")  # noqa: S108
 _TEMPORARY_DIRECTORY = Path("/tmp")  # noqa: S108
-_KEPT_DAMAGED_BYTES = 256 * 1024**2  # quarantined bytes of journals that are gone; beyond that, the oldest go
-_TOTAL_VALID_S = 1.0
-_ABANDONED_AFTER_S = 60.0
+_KEPT_DAMAGED_BYTES = 256 * 1024**2  # how much is kept of what was quarantined in deleted journals; the newest
+_TOTAL_VALID_S = 1.0  # how long a measured total size is used
+_ABANDONED_AFTER_S = 60.0  # a half-made or half-deleted journal that is older was left by a process that died
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.02
-# Without locks or syncs that hold across machines, or without data that survives the machine's crash.
+# File systems whose locks or syncs do not hold across machines, or whose data may not survive a crash.
 # fmt: off
 _NETWORK_TYPES = frozenset((
     "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs", "gfs2", "gpfs", "lustre",
@@ -57,20 +57,20 @@ class Directory:
         self.bell_path = self._layout / "bell"
         self.credentials_path = self._layout / "credentials"
         self.damaged_path = self._layout / DAMAGED  # what was quarantined in journals that are deleted
-        self._total = (-_TOTAL_VALID_S, 0)  # when, by the monotonic clock, and how many bytes
+        self._total = (-_TOTAL_VALID_S, 0)  # when the total was measured, by the monotonic clock, and its bytes
 
     @classmethod
     def choose(cls, environ: Mapping[str, str] = os.environ, mounts: str | None = None) -> Directory:
-        """The directory of this process, made if need be. `mounts` is the text of /proc/self/mountinfo. Raises OSError
-        that says what was tried, if none can be used."""
+        """Chooses the directory of this process, and makes it if need be. `mounts` is the text of /proc/self/mountinfo.
+        If none can be used, raises an OSError that says what was tried."""
         mounts = _read_mounts() if mounts is None else mounts
         limit_bytes = _limit_bytes(environ)
         if named := environ.get("RUNSTREAM_DIR", "").strip():
             chosen = cls(Path(named), "RUNSTREAM_DIR names it", limit_bytes=limit_bytes)
             if file_system := network_file_system(chosen.path, mounts):
                 chosen.warning = (
-                    f"RUNSTREAM_DIR={named} is on a network file system ({file_system}), whose locks and syncs cannot "
-                    "be relied on: after a crash, points may be missing; a directory on a local disk is safe"
+                    f"RUNSTREAM_DIR={named} is on a network file system ({file_system}), whose locks and syncs are not "
+                    "reliable: after a crash, points may be missing; use a directory on a local disk"
                 )
             chosen.make()
             return chosen
@@ -78,19 +78,19 @@ class Directory:
 
     @classmethod
     def open(cls, path: Path) -> Directory:
-        """A directory that exists, such as a copy from another machine; nothing is made in it. FileNotFoundError if it
-        has no journals of this layout."""
+        """An existing directory, such as a copy from another machine; nothing is made in it. Raises FileNotFoundError
+        if it has no journals of this layout."""
         directory = cls(path, "it was named")
         if not directory.journals_path.is_dir():
             raise FileNotFoundError(f"{path} has no {LAYOUT}/journals: it is not a directory of runstream")
         return directory
 
     def chosen(self) -> str:
-        """The path and why it is this one, for people."""
+        """A text with the path, and why it was chosen."""
         return f"{self.path} ({self.reason})" if self.reason else str(self.path)
 
     def make(self) -> None:
-        """Makes the directory for this user alone, where it does not exist. OSError if it cannot be written."""
+        """Makes the directory, for this user alone, if it does not exist. Raises OSError if it cannot be written."""
         if self.journals_path.is_dir():
             _check_writable(self.journals_path)
             return
@@ -98,7 +98,7 @@ class Directory:
             with contextlib.suppress(FileExistsError):
                 if not path.is_dir():
                     os.mkdir(path, 0o700)
-                    OS_FILES.sync_directory(path.parent)  # else a power cut takes the directory with all in it
+                    OS_FILES.sync_directory(path.parent)  # otherwise a power cut may remove the directory
         _check_writable(self.journals_path)
 
     def journals(self) -> list[Path]:
@@ -112,8 +112,8 @@ class Directory:
     def delete_journal(self, path: Path) -> None:
         """Deletes a journal in which everything is settled. What was quarantined in it is moved to `damaged_path`.
         Raises OSError."""
-        gone = path.with_name(NEW_PREFIX + path.name)  # first, so that no reader meets half of it
-        os.rename(path, gone)
+        gone = path.with_name(NEW_PREFIX + path.name)
+        os.rename(path, gone)  # first, so that no reader finds a half-deleted journal
         if (gone / DAMAGED).is_dir():
             self.damaged_path.mkdir(mode=0o700, exist_ok=True)
             with contextlib.suppress(OSError):  # a journal with this id was there before
@@ -122,7 +122,7 @@ class Directory:
         _delete_tree(gone)
 
     def delete_abandoned(self) -> None:
-        """Deletes what processes left that died while they made or deleted a journal."""
+        """Deletes half-made and half-deleted journals of processes that died."""
         with contextlib.suppress(OSError):
             for path in self.journals_path.iterdir():
                 old = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
@@ -130,14 +130,14 @@ class Directory:
                     _delete_tree(path)
 
     def agent_lock(self) -> FileLock | None:
-        """The lock of the one agent of this directory, with our pid in the file; None if another process has it.
-        Raises OSError."""
+        """Takes the lock of this directory's only agent, and writes this process's pid into its file; None if another
+        process holds it. Raises OSError."""
         for attempt in range(_LOCK_TRIES):
             if attempt:
                 time.sleep(_LOCK_PAUSE_S)  # `agent_runs` holds it for a moment
             lock = FileLock.acquire(self.agent_lock_path)
             if lock is not None:
-                with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+                with contextlib.suppress(OSError):  # on a full disk; the lock holds nevertheless
                     lock.write(f"{os.getpid()}\n")
                 return lock
         return None
@@ -147,31 +147,32 @@ class Directory:
         return is_locked(self.agent_lock_path)
 
     def agent_pid(self) -> int:
-        """The pid in the lock's file, for messages: 0 if there is none; it may be that of an agent that has ended."""
+        """The pid in the lock's file, for messages; 0 if there is none. The agent may have ended since."""
         try:
             return int(self.agent_lock_path.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return 0
 
     def ring_bell(self) -> None:
-        """Tells the agent that something was appended. Never raises: the agent looks once a second anyway."""
+        """Notifies the agent that something was appended, by the time of the file `bell`, which it polls. Never raises:
+        the agent reads all journals once a second anyway."""
         now_ns = time.time_ns()
         with contextlib.suppress(OSError):
             try:
-                # With our own time: the kernel's is the same for all calls within some milliseconds.
+                # With an explicit time: the kernel's stays the same for some milliseconds.
                 os.utime(self.bell_path, ns=(now_ns, now_ns))
             except FileNotFoundError:
                 os.close(os.open(self.bell_path, os.O_WRONLY | os.O_CREAT, 0o600))
 
     def bell_time_ns(self) -> int:
-        """Changes whenever somebody rings the bell; 0 if nobody has."""
+        """A number that changes whenever a process calls `ring_bell`; 0 if none ever has."""
         try:
             return os.stat(self.bell_path).st_mtime_ns
         except OSError:
             return 0
 
     def total_bytes(self) -> int:
-        """The size of all journals, at most a second old."""
+        """The size of all journals, as it was at most a second ago."""
         now_s = time.monotonic()
         if now_s - self._total[0] >= _TOTAL_VALID_S:
             self._total = (now_s, _size_of(self.journals_path) + _size_of(self.damaged_path))
@@ -183,8 +184,8 @@ class Directory:
 
 
 def network_file_system(path: Path, mounts: str) -> str:
-    """The type of the network file system that a path is on, or empty. The path need not exist. `mounts` is the text of
-    /proc/self/mountinfo; without it (not Linux) every path counts as local."""
+    """The type of the network file system that a path is on; empty if it is on a local one. The path need not exist.
+    `mounts` is the text of /proc/self/mountinfo; if it is empty (not Linux), every path counts as local."""
     real = os.path.realpath(path)
     best, found = "", ""
     for line in mounts.splitlines():
@@ -201,7 +202,7 @@ def network_file_system(path: Path, mounts: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """mountinfo writes blanks and the like as three octal digits."""
+    """The path as it is: mountinfo writes blanks and some other characters as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
@@ -233,7 +234,7 @@ def _first_usable(environ: Mapping[str, str], mounts: str, limit_bytes: int) -> 
 
 
 def _candidates(environ: Mapping[str, str]) -> list[tuple[Path, str, bool]]:
-    """Path, what it is, and whether others may write into the directory above it."""
+    """The directories to try, as (path, reason, whether other users may write to its parent)."""
     candidates: list[tuple[Path, str, bool]] = []
     state = environ.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):  # as the specification of XDG_STATE_HOME says, relative paths are ignored
@@ -259,12 +260,13 @@ def _home(environ: Mapping[str, str]) -> Path | None:
 
 
 def _make_private(path: Path) -> None:
-    """Makes a directory where others may have put something under its name before us. OSError if it is not ours."""
+    """Makes a directory in a place where other users may have made something of its name. Raises OSError if it does not
+    belong to this user."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise PermissionError(f"{path} is not a directory of this user: somebody else made it")
+        raise PermissionError(f"{path} is not a directory of this user: another user made it")
     if status.st_mode & 0o077:
         os.chmod(path, 0o700)
 

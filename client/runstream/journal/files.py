@@ -1,5 +1,5 @@
-"""What the journal does to the file system, behind a small interface: tests put a model of the page cache in its place,
-which forgets at a power cut what was not synced."""
+"""The operations of the journal on the file system, behind a small interface. Tests replace it by a model of the page
+cache, which loses at a power cut what was not synced."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from runstream.journal.format import Payload
 
 
 class Files(Protocol):
-    """Every method raises OSError. Reading is not part of it: readers only see what the page cache has."""
+    """Operations that change files. Every method may raise OSError. Reading is not part of it: readers see what is in
+    the page cache."""
 
     def make_directory(self, path: Path) -> None:
-        """A directory that did not exist, for this user alone."""
+        """Makes a directory that does not exist, for this user alone."""
 
     def create(self, path: Path) -> int:
-        """The descriptor of an empty file for `append`, for this user alone; what was there is gone."""
+        """Opens an empty file for `append`, for this user alone, and returns its descriptor. An old file is emptied."""
 
     def append(self, fd: int, parts: Sequence[Payload]) -> int:
-        """Writes at the end of the file; returns how many bytes, which may be less than all."""
+        """Writes at the end of the file; returns how many bytes were written, which may not be all."""
 
     def truncate(self, fd: int, size: int) -> None:
         """Cuts the file to this size in bytes."""
@@ -32,16 +33,16 @@ class Files(Protocol):
         """Returns when the file's data and size are on disk."""
 
     def close(self, fd: int) -> None:
-        """Frees the descriptor."""
+        """Closes the file."""
 
     def is_deleted(self, fd: int) -> bool:
-        """Whether no directory has the file any more."""
+        """Whether the file was deleted, so that it has no name any more."""
 
     def overwrite(self, path: Path, data: bytes) -> int:
-        """Puts `data` in place of what a file has, where it is on disk; returns a descriptor for `sync`."""
+        """Overwrites the content of an existing file in place; returns a descriptor for `sync`."""
 
     def rename(self, old: Path, new: Path) -> None:
-        """Replaces `new` in one step."""
+        """Renames a file or directory in one step; an existing file `new` is replaced."""
 
     def unlink(self, path: Path) -> None:
         """Deletes a file."""
@@ -66,7 +67,7 @@ class OsFiles:
         os.ftruncate(fd, size)
 
     def sync(self, fd: int) -> None:
-        # macOS has no fdatasync, and its fsync leaves data in the drive's cache; that is as good as it gets there.
+        # macOS has no fdatasync, and its fsync leaves data in the drive's cache, which has to be enough there.
         getattr(os, "fdatasync", os.fsync)(fd)
 
     def close(self, fd: int) -> None:
@@ -105,7 +106,8 @@ OS_FILES = OsFiles()
 
 
 def write_all(files: Files, fd: int, parts: Sequence[Payload]) -> None:
-    """Appends everything, also if the kernel takes it in pieces. After an OSError a part of it may be in the file."""
+    """Appends everything, even if the kernel accepts it in pieces. After an OSError, a part of it may be in the
+    file."""
     total = sum(len(part) for part in parts)
     written = files.append(fd, parts)
     if written == total:
@@ -116,8 +118,8 @@ def write_all(files: Files, fd: int, parts: Sequence[Payload]) -> None:
 
 
 def replace_file(files: Files, path: Path, temporary: Path, parts: Sequence[Payload], *, durable: bool) -> None:
-    """Writes a file under a temporary name and renames it, so that readers see the old content or the new one.
-    `durable`: synced before the rename; the caller syncs the directory."""
+    """Writes a file under a temporary name and renames it, so that readers see either the old or the new content.
+    `durable`: it is synced before the rename; the caller syncs the directory. Raises OSError."""
     try:
         fd = files.create(temporary)
         try:
@@ -134,8 +136,8 @@ def replace_file(files: Files, path: Path, temporary: Path, parts: Sequence[Payl
 
 
 def replace_file_on_full_disk(files: Files, path: Path, temporary: Path, data: bytes, *, durable: bool) -> None:
-    """Like `replace_file`; where the disk has no room for another file, overwrites the one that is there. A reader may
-    then meet a part of each for a moment, and after a crash for good."""
+    """As `replace_file`, but if the disk has no room for another file, overwrites the existing one. Meanwhile, and
+    after a crash, a reader may find a mixture of the old and the new content. Raises OSError."""
     try:
         replace_file(files, path, temporary, [data], durable=durable)
     except OSError as error:

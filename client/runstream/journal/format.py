@@ -1,4 +1,4 @@
-"""The bytes of a journal: segment headers, records, and the payloads of each type of record.
+"""The bytes of a journal: segment headers, records, and the payload of each type of record.
 
 All numbers are little-endian. A segment is a header followed by records; a record is a header followed by its payload.
 Checksums are CRC-32 as zlib computes it.
@@ -28,8 +28,8 @@ Payload: TypeAlias = "bytes | memoryview"
 
 MAGIC = b"RSTREAMJ"
 VERSION = 1
-SEGMENT_BYTES = 8 * 1024 * 1024  # a segment with a record in it does not grow beyond this
-MAX_PAYLOAD_BYTES = 1024 * 1024  # a longer length in a record's header is damage
+SEGMENT_BYTES = 8 * 1024 * 1024  # the most bytes of a segment
+MAX_PAYLOAD_BYTES = 1024 * 1024  # a record's header with a greater length is damaged
 MAX_BATCH_POINTS = 1_000
 POINT_BYTES = 4 + 8 + 8 + 8
 
@@ -45,7 +45,7 @@ _BIG_ENDIAN = sys.byteorder == "big"
 
 
 class RecordType(enum.IntEnum):
-    """What a record says. A reader skips types that it does not know, and counts them."""
+    """The type of a record. A reader skips types that it does not know, and counts them."""
 
     CREATE = 1
     DECLARE = 2
@@ -59,18 +59,19 @@ KNOWN_TYPES = frozenset(int(kind) for kind in RecordType)
 
 
 class NewerVersion(Exception):
-    """The journal was written by a newer release of runstream, which alone can read it. Nothing of it was changed."""
+    """The journal was written by a newer release of runstream, and this one cannot read it. It was not changed."""
 
     def __init__(self, path: object, version: int) -> None:
         super().__init__(
             f"the journal {path} has version {version}, and this release of runstream reads version {VERSION}; "
-            "it was left as it is: update runstream, then send it"
+            "it was left unchanged: update runstream, then send it"
         )
         self.version = version
 
 
 class Record(NamedTuple):
-    """A whole record whose checksum is right. `payload` may be a view of a larger buffer, which it keeps in memory."""
+    """A complete record with the right checksum. `payload` may be a view of a larger buffer, which it keeps in
+    memory."""
 
     sequence: int
     kind: RecordType
@@ -78,7 +79,7 @@ class Record(NamedTuple):
 
 
 class SegmentHeader(NamedTuple):
-    """`ordinal` counts segments from 1; `first_sequence` is that of the first record in the segment."""
+    """The header of a segment. `ordinal` counts segments from 1; `first_sequence` is that of its first record."""
 
     journal_id: str
     ordinal: int
@@ -92,20 +93,20 @@ class Batch(NamedTuple):
     point_count: int
     oldest_unix_us: int
     series_index: Payload  # u32 each
-    step: Payload  # i64
-    time_unix_us: Payload  # i64
-    value: Payload  # f64
+    step: Payload  # i64 each
+    time_unix_us: Payload  # i64 each
+    value: Payload  # f64 each
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
-    """SEGMENT_HEADER_BYTES bytes."""
+    """Encodes the header of a segment, SEGMENT_HEADER_BYTES long."""
     head = _SEGMENT.pack(MAGIC, VERSION, 0, bytes.fromhex(header.journal_id), header.ordinal, header.first_sequence)
     return head + _CRC.pack(crc32(head))
 
 
 def decode_segment_header(data: Payload, path: object) -> SegmentHeader | None:
-    """None if it is incomplete or damaged; NewerVersion if it says so and is not this version's with a flipped bit.
-    `path` is for the message."""
+    """Decodes the header of a segment; None if it is incomplete or damaged. Raises NewerVersion if it has a higher
+    version and is not one of this version with a flipped bit. `path` is for the message."""
     if len(data) < _SEGMENT.size + _CRC.size:
         return None
     magic, version, _zero, journal_id, ordinal, first_sequence = _SEGMENT.unpack_from(data)
@@ -118,13 +119,13 @@ def decode_segment_header(data: Payload, path: object) -> SegmentHeader | None:
 
 
 def _is_damaged_version(data: Payload, crc: int) -> bool:
-    """Whether the checksum is that of the same header with our version."""
+    """Whether the checksum is that of the same header with this release's version."""
     ours = bytes(data[:8]) + VERSION.to_bytes(2, "little") + bytes(data[10 : _SEGMENT.size])
     return crc32(ours) == crc
 
 
 def encode_record_header(sequence: int, kind: int, payload: Payload) -> bytes:
-    """RECORD_HEADER_BYTES bytes, which stand before the payload."""
+    """Encodes the header before a payload, RECORD_HEADER_BYTES long."""
     length = len(payload)
     rest = _AFTER_CRC.pack(sequence, kind, _ZEROS)
     crc = crc32(payload, crc32(rest, crc32(_CRC.pack(length))))
@@ -132,7 +133,7 @@ def encode_record_header(sequence: int, kind: int, payload: Payload) -> bytes:
 
 
 class RecordHeader(NamedTuple):
-    """`end` is the offset behind the payload, in the buffer that the header was read from."""
+    """The header of a record. `end` is the offset after the payload, in the buffer that the header was read from."""
 
     sequence: int
     kind: int
@@ -140,8 +141,8 @@ class RecordHeader(NamedTuple):
 
 
 def decode_record(data: memoryview, offset: int) -> RecordHeader | None:
-    """The record at this offset if it is complete and its checksum is right; its payload is
-    `data[offset + RECORD_HEADER_BYTES : end]`."""
+    """The header of the record at this offset; None if the record is incomplete or its checksum is wrong. The payload
+    is `data[offset + RECORD_HEADER_BYTES : end]`."""
     start = offset + RECORD_HEADER_BYTES
     if start > len(data):
         return None
@@ -155,7 +156,7 @@ def decode_record(data: memoryview, offset: int) -> RecordHeader | None:
 
 
 def record_bytes_at(data: memoryview, offset: int) -> int:
-    """How long the record at this offset says that it is, header included; 0 if that is unknown or impossible."""
+    """The length of the record at this offset, header included, as its header says; 0 if unknown or impossible."""
     if offset + RECORD_HEADER_BYTES > len(data):
         return 0
     length = int(_CRC.unpack_from(data, offset)[0])
@@ -163,12 +164,12 @@ def record_bytes_at(data: memoryview, offset: int) -> int:
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
-    """The payload of every type but BATCH. ValueError for what JSON or UTF-8 cannot carry."""
+    """Encodes the payload of any type but BATCH. Raises ValueError for values that JSON or UTF-8 cannot represent."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def decode_json(payload: Payload) -> dict[str, Any]:
-    """ValueError if it is not an object in UTF-8."""
+    """Decodes the payload of any type but BATCH. Raises ValueError if it is not a JSON object in UTF-8."""
     value = json.loads(bytes(payload))
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, not {type(value).__name__}")
@@ -176,12 +177,12 @@ def decode_json(payload: Payload) -> dict[str, Any]:
 
 
 def encode_declare(first_index: int, keys: Sequence[str]) -> bytes:
-    """Declares the series first_index, first_index + 1, ...: their keys in this order."""
+    """Encodes the payload of a DECLARE: the keys of the series first_index, first_index + 1, ... in this order."""
     return encode_json({"first_index": first_index, "keys": list(keys)})
 
 
 def decode_declare(payload: Payload) -> dict[int, str]:
-    """Series index to key. ValueError if the payload is not that of a DECLARE."""
+    """Decodes a DECLARE: series index to key. Raises ValueError if the payload is not that of a DECLARE."""
     value = decode_json(payload)
     first, keys = value.get("first_index"), value.get("keys")
     if not isinstance(first, int) or not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -197,8 +198,8 @@ def encode_batch(
     time_unix_us: array[int],
     value: array[float],
 ) -> bytes:
-    """The payload of a BATCH from columns of type "I", "q", "q" and "d", of one length, at most MAX_BATCH_POINTS.
-    `oldest_unix_us` is the wall time of the oldest log() call in it."""
+    """Encodes the payload of a BATCH from columns of type "I", "q", "q" and "d" with the same length, at most
+    MAX_BATCH_POINTS. `oldest_unix_us` is the wall time of the oldest log() call in it. Raises ValueError."""
     columns: tuple[array[Any], ...] = (series_index, step, time_unix_us, value)
     count = len(value)
     if count > MAX_BATCH_POINTS or any(len(column) != count for column in columns):
@@ -207,7 +208,7 @@ def encode_batch(
 
 
 def decode_batch(payload: Payload) -> Batch:
-    """Columns are views of the payload. ValueError if the payload is not that of a BATCH."""
+    """Decodes a BATCH; columns are views of the payload. Raises ValueError if the payload is not that of a BATCH."""
     view = memoryview(payload)
     if len(view) < _BATCH.size:
         raise ValueError(f"a batch of {len(view)} bytes")
@@ -228,7 +229,7 @@ def decode_batch(payload: Payload) -> Batch:
 
 
 def batch_number(payload: Payload) -> tuple[int, int]:
-    """Number and count of points of a BATCH, without looking at its columns. ValueError if it is too short."""
+    """Number and count of points of a BATCH, without decoding its columns. Raises ValueError if it is too short."""
     if len(payload) < _BATCH.size:
         raise ValueError(f"a batch of {len(payload)} bytes")
     number, count, _oldest = _BATCH.unpack_from(payload)

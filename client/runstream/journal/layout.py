@@ -1,4 +1,4 @@
-"""Names of the files in one journal's directory."""
+"""The names of the files in a journal's directory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 WRITER_LOCK = "writer.lock"
 POSITION = "position.json"
-DURABLE_POSITION = "position.durable.json"  # what was saved durably last; read if position.json is damaged
-DAMAGED = "damaged"
+DURABLE_POSITION = "position.durable.json"  # the last position that was saved durably; read if the other is damaged
+DAMAGED = "damaged"  # a directory with copies of damaged bytes
 NEW_PREFIX = ".new-"  # of directories and files that are not yet complete
 KEPT_ORDINAL = 0  # a segment with the CREATE and DECLARE records of segments that were deleted
 _SUFFIX = ".seg"
 
 
 def segment_name(ordinal: int) -> str:
-    """`00000001.seg` is the first."""
+    """The name of a segment; that of the first is `00000001.seg`."""
     return f"{ordinal:08d}{_SUFFIX}"
 
 

@@ -1,7 +1,7 @@
-"""Locks of files by flock: the kernel frees them when the process ends, however it ends.
+"""File locks by flock: the kernel frees them when the process ends, however it ends.
 
-A lock belongs to the open file, which a forked child inherits: the child closes its descriptor (the parent's lock
-stays). Programs that are started do not inherit it.
+A lock belongs to the open file, which a forked child inherits. The child closes its descriptor, and the parent keeps
+the lock. Other programs that are started do not inherit it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class FileLock:
 
     @classmethod
     def acquire(cls, path: Path) -> FileLock | None:
-        """Locks the file, made if need be; None if another process holds it. Does not wait. Raises OSError."""
+        """Locks a file, which is made if need be; None if another process holds the lock. Does not wait. Raises
+        OSError."""
         while True:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -35,7 +36,7 @@ class FileLock:
             lock = cls(path, fd)
             if lock.in_place():
                 return lock
-            lock.release()  # the file was deleted between opening and locking: the next one may lock a new file
+            lock.release()  # the file was deleted after we opened it: another process may lock a new file
 
     def in_place(self) -> bool:
         """Whether the path still names the locked file. If not, another process can lock the same path."""
@@ -46,12 +47,12 @@ class FileLock:
         return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
 
     def write(self, text: str) -> None:
-        """Replaces the content of the file, which is for people. Raises OSError."""
+        """Replaces the content of the file, which only people and messages use. Raises OSError."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text.encode(), 0)
 
     def release(self) -> None:
-        """Frees the lock; in a forked child, only the child's descriptor. May be called again."""
+        """Frees the lock; in a forked child, only closes the child's descriptor. May be called again."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
@@ -59,10 +60,10 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock. False if there is no such file; True if that cannot be found out, as who
-    takes a living process for a dead one does harm.
+    """Whether a process holds the lock. False if there is no such file; True if it cannot be found out, since taking a
+    living process for a dead one does harm.
 
-    The answer is found by taking a shared lock for a moment, so an `acquire` at the same time may fail because of it.
+    It takes a shared lock for a moment, so an `acquire` at the same moment may fail.
     """
     try:
         fd = os.open(path, os.O_RDONLY)

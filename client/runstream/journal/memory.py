@@ -1,4 +1,4 @@
-"""A journal in memory, for places without a usable directory: what is in it dies with the process."""
+"""A journal in memory, for processes that can use no directory. Its content is lost when the process ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 
 class MemoryJournal:
-    """Has the interfaces of JournalWriter and JournalReader. One thread may write while another one reads."""
+    """Writer and reader in one, with the interfaces of JournalWriter and JournalReader. One thread may write while
+    another one reads."""
 
     def __init__(self, create: dict[str, Any], max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         """Bound: `max_bytes` of records that are not deleted yet, headers included; beyond it `append` raises."""
@@ -49,7 +50,8 @@ class MemoryJournal:
         self.append(RecordType.CREATE, encode_json(create))
 
     def append(self, kind: RecordType, payload: Payload) -> int:
-        """Returns the record's sequence. OSError (ENOSPC) if there is no room, ValueError if it is too long."""
+        """Appends a record; returns its sequence. Raises OSError (ENOSPC) if there is no room, ValueError if it is too
+        long."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"a record of {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}")
         length = RECORD_HEADER_BYTES + len(payload)
@@ -65,7 +67,7 @@ class MemoryJournal:
             return self.sequence
 
     def sync(self) -> None:
-        """Does nothing: memory is as durable as it gets here."""
+        """Does nothing: there is no disk."""
 
     def read(self, max_bytes: int) -> list[Record]:
         """The next records: at least one, and about `max_bytes` of them; [] if there is none at the moment."""
@@ -84,13 +86,13 @@ class MemoryJournal:
         return records
 
     def delete_before(self, sequence: int) -> None:
-        """Frees the records below `sequence` that were read."""
+        """Deletes the records below `sequence` that were read."""
         with self._lock:
             while self._records and self._records[0].sequence < min(sequence, self._next):
                 self._held_bytes -= RECORD_HEADER_BYTES + len(self._records.popleft().payload)
 
     def is_complete(self) -> bool:
-        """Whether everything was read and nothing will come."""
+        """Whether everything was read and nothing more will be appended."""
         with self._lock:
             return self.finished or (self._closed and self._next > self.sequence)
 
@@ -99,11 +101,11 @@ class MemoryJournal:
         return not self._closed
 
     def close(self) -> None:
-        """Nothing can be appended afterwards; what is there can still be read."""
+        """Closes the journal for writing; its records can still be read."""
         self._closed = True
 
     def abandon_in_child(self) -> None:
-        """In a forked child: the parent's copy is the one that is read."""
+        """In a forked child: empties the journal, as the parent's copy is the one that is sent."""
         self._lock = threading.Lock()
         self._records.clear()
         self._closed = True

@@ -1,4 +1,4 @@
-"""How far the agent has brought a journal, in a file next to its segments. Only the agent writes it."""
+"""The position: how far the agent has sent a journal, in a file next to its segments. Only the agent writes it."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ MAX_NOTICES = 50
 class Position(NamedTuple):
     """The content of the file: a line of JSON with these keys, and a line with its CRC-32 in hex.
 
-    What is read back after a power cut is the last durable save or a later one.
+    After a power cut, the file has the last durable save or a later one.
     """
 
     records: int = 0  # every record with this sequence or a lower one is acknowledged, answered or refused for good
     acknowledged_points: int = 0
     refused: Mapping[str, int] = MappingProxyType({})  # points by reason
-    lost_acknowledged: int = 0  # points that the service had acknowledged and does not know any more
-    producer: str = ""  # hex; another one than the journal's id after DATA_LOSS or a hole
+    lost_acknowledged: int = 0  # points that the service had acknowledged and has lost since
+    producer: str = ""  # id in hex; differs from the journal's id after DATA_LOSS or a hole
     producer_first_batch: int = 1  # the number in the journal of that producer's batch 1
-    run_id: str = ""  # the final one, once the service has answered
-    run_name: str = ""
-    run_state: str = ""  # "", "created", "refused" or "deleted"
+    run_id: str = ""  # as the service has assigned it; empty until it has answered
+    run_name: str = ""  # as the service has it
+    run_state: str = ""  # "" (the service has not answered), "created", "refused" or "deleted"
     finished: bool = False  # FINISH is answered
-    end_refused: bool = False
-    connected: bool = False
-    reconnects: int = 0
-    server: str = ""
+    end_refused: bool = False  # the service has refused to set the run's end
+    connected: bool = False  # the producer is open on a stream
+    reconnects: int = 0  # how often it was opened again
+    server: str = ""  # the address of the last stream
     last_error: str = ""
-    notices: Sequence[Mapping[str, Any]] = ()  # {"n", "level", "text"}, the last MAX_NOTICES
+    notices: Sequence[Mapping[str, Any]] = ()  # the last MAX_NOTICES, {"n", "level", "text"} each
     agent_pid: int = 0
     updated_unix_us: int = 0
 
     @classmethod
     def load(cls, path: Path) -> Position | None:
-        """The position of the journal in this directory; None if there is none yet or it is damaged. Then everything
-        is sent again, and the service recognises what it has."""
+        """Reads the position of the journal in this directory; None if there is none yet, or it is damaged. (Then
+        everything is sent again, and the service recognises what it has.)"""
         for name in (POSITION, DURABLE_POSITION):
             with contextlib.suppress(OSError):
                 if (position := _decoded((path / name).read_bytes())) is not None:
@@ -54,12 +54,12 @@ class Position(NamedTuple):
 
     def save(self, path: Path, durable: bool, files: Files = OS_FILES) -> None:
         """Replaces the position of the journal in this directory in one step. `durable`: returns when it is on disk,
-        as must be before a segment is deleted or a new producer sends. Raises OSError."""
+        which is necessary before a segment is deleted or a new producer sends. Raises OSError."""
         data = _encoded(self)
         # A full disk must not keep the agent from settling records, which is what frees it.
         replace_file_on_full_disk(files, path / POSITION, path / (NEW_PREFIX + POSITION), data, durable=durable)
         if durable:
-            # Saves that are not durable replace the first file, and a power cut may then leave it empty.
+            # Later saves that are not durable replace the first file, and a power cut may leave that empty.
             second, temporary = path / DURABLE_POSITION, path / (NEW_PREFIX + DURABLE_POSITION)
             replace_file_on_full_disk(files, second, temporary, data, durable=True)
             files.sync_directory(path)

@@ -1,8 +1,8 @@
-"""Reads the records of a journal: of a living writer, of a dead one, of a copy.
+"""Reads the records of a journal: one of a living writer, of a dead one, or a copy.
 
-Damage is judged only where nothing will be appended any more: in a segment that another one follows, or when the writer
-is dead. Until then, what is no record is one that is being written. Behind damage the reader continues at the next
-record whose checksum is right; the bytes in between are copied into `damaged/` and reported.
+Bytes that are not a record count as damage only where nothing will be appended any more: in a segment that another one
+follows, or when the writer is dead. Otherwise they are a record that is being written. After damage, the reader
+continues at the next record whose checksum is right; the bytes in between are copied into `damaged/` and reported.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _CHUNK_BYTES = 1024 * 1024  # a record is a view of its chunk, and keeps all of 
 
 
 class Damage(NamedTuple):
-    """Bytes that are not a record, or records that are missing. The sequence of the next record shows how many are
-    missing; at the end of a journal there is no next one, and their number is unknown. `torn`: part of a record that a
-    crash or a power cut interrupted before it was synced."""
+    """Bytes that are not a record, or missing records. The sequence of the next record shows how many are missing; at
+    the end of a journal there is no next one, and their number is unknown. `torn`: part of a record that was
+    interrupted by a crash or power cut before it was synced."""
 
     file: str  # the segment's name
     offset: int
     length: int
-    what: str
+    what: str  # a description
     torn: bool = False
     first_missing: int = 0  # the sequence of the first missing record, if `missing_records` is not 0
     missing_records: int = 0
@@ -69,8 +69,8 @@ class JournalReader:
         self.create: dict[str, Any] = {}  # empty if the CREATE record is damaged
         self.keys: dict[int, str] = {}  # of the series declared so far, by index
         self.damage: list[Damage] = []
-        self.unknown: dict[int, int] = {}  # how many records were skipped, by type, as this release does not know it
-        self.finished = False  # FINISH was read; nothing comes after it
+        self.unknown: dict[int, int] = {}  # how many records were skipped because their type is unknown, by type
+        self.finished = False  # FINISH was read; nothing follows it
         self.sequence = 0  # of the last record that was read or skipped; 0 before the first
         self._from = from_sequence
         self._quarantine = quarantine
@@ -78,12 +78,12 @@ class JournalReader:
         self._segment: SegmentFile | None = None
         self._at_end = False  # everything was read, and the writer is dead
         self._writer_dead = False  # a dead writer never comes back
-        self._prefix_deleted = False  # the first segment is not there: it is unknown where the sequence begins
+        self._prefix_deleted = False  # the first segment was deleted, so it is unknown where the sequence begins
         self._passed: list[_Passed] = []
         self._segment_first = 1  # the lowest sequence that the current segment may have
-        self._pending: list[Damage] = []  # not reported yet: the next record shows how many are missing
-        self._context: list[Record] = []  # CREATE and DECLARE records: they outlive their segments
-        self._kept = 0  # how many of them are in the kept segment
+        self._pending: list[Damage] = []  # not reported yet, as the next record shows how many are missing
+        self._context: list[Record] = []  # CREATE and DECLARE records, which are kept when their segments are deleted
+        self._kept = 0  # how many of `_context` are in the kept segment
         self._load_kept()
         self._open_following()
         self._peek_create()
@@ -103,7 +103,7 @@ class JournalReader:
         return records
 
     def is_complete(self) -> bool:
-        """Whether everything was read and nothing will come: FINISH was read, or the writer is dead."""
+        """Whether everything was read and nothing more will be written: FINISH was read, or the writer is dead."""
         if self.finished or self._at_end:
             return True
         if self._writer_is_alive():
@@ -117,11 +117,10 @@ class JournalReader:
         return self._writer_is_alive()
 
     def delete_before(self, sequence: int) -> None:
-        """Deletes segments that were read to their end and whose records are all below `sequence`. Before it, the
-        caller saves a durable position that settles them. What CREATE and DECLARE records say is kept. Raises
-        OSError."""
+        """Deletes segments that were read to their end and whose records are all below `sequence`. The caller has saved
+        a durable position that settles them. Their CREATE and DECLARE records are kept. Raises OSError."""
         settled = [segment for segment in self._passed if segment.last < sequence]
-        # Those first whose context is kept already: it takes no space to delete them, and a full disk gets some.
+        # First those whose context is kept already: deleting them needs no space, and frees some on a full disk.
         unkept = [record.sequence for record in self._context[self._kept :]]
         at_once = [segment for segment in settled if not any(segment.first <= n <= segment.last for n in unkept)]
         self._delete_segments(at_once)
@@ -140,7 +139,7 @@ class JournalReader:
         self._passed = [segment for segment in self._passed if segment not in segments]
 
     def close(self) -> None:
-        """Frees the open segment. Nothing can be read afterwards."""
+        """Closes the open segment. Nothing can be read afterwards."""
         self._at_end = True
         if self._segment is not None:
             self._segment.close()
@@ -157,7 +156,7 @@ class JournalReader:
                 return data
             if not self._is_final(len(data)):
                 return None
-            data = segment.rest()  # again: records may have been appended before the segment became final
+            data = segment.rest()  # read again, as records may have been appended before the segment became final
             if not self._is_next(data):
                 self._skip_damage(segment, data)
         return None
@@ -166,15 +165,15 @@ class JournalReader:
         return next(whole_records(data, self.sequence), None) is not None
 
     def _is_final(self, unread: int) -> bool:
-        """Whether nothing will be appended to the current segment. A journal without unread bytes is only looked at for
-        the next segment: the lock is probed when there is something to judge."""
+        """Whether nothing more will be appended to the current segment: another one follows, or the writer is dead. The
+        writer's lock is only tested if there are unread bytes."""
         if self._following() is not None:
             return True
-        # In this order: a writer may begin another segment, and then die.
+        # In this order, as a writer may begin another segment and then die.
         return (unread > 0 or self._writer_dead) and not self._writer_is_alive()
 
     def _skip_damage(self, segment: SegmentFile, data: memoryview) -> None:
-        """Goes on behind what is damaged, in this segment or the next one."""
+        """Continues after damaged bytes, in this segment or the next one."""
         skipped = find_record(data, self.sequence)
         length = len(data) if skipped is None else skipped
         following = self._following() if skipped is None else None
@@ -193,9 +192,9 @@ class JournalReader:
             self._report_pending(0, 0)
 
     def _following(self) -> int | None:
-        """The ordinal of the next segment that exists."""
+        """The ordinal of the next segment that exists; None if there is none."""
         current = 0 if self._segment is None else self._segment.ordinal
-        if self._segment is not None and not self._writer_dead:  # often asked, and seldom there
+        if self._segment is not None and not self._writer_dead:  # the common case, made quick
             return current + 1 if os.path.exists(f"{self.path}/{segment_name(current + 1)}") else None
         return next((ordinal for ordinal in segment_ordinals(self.path) if ordinal > current), None)
 
@@ -222,7 +221,7 @@ class JournalReader:
         self._writer_dead = self._writer_dead or not is_locked(self.path / WRITER_LOCK)
         return not self._writer_dead
 
-    # What a record says.
+    # The content of records.
 
     def _take(self, found: FoundRecord, records: list[Record]) -> None:
         self._reach(found.sequence)
@@ -242,14 +241,14 @@ class JournalReader:
             return
         if not self._context or record.sequence > self._context[-1].sequence:
             self._context.append(record._replace(payload=bytes(record.payload)))
-        with contextlib.suppress(ValueError):  # with the right checksum: another release wrote it so
+        with contextlib.suppress(ValueError):  # the checksum is right, so another release wrote it like this
             if record.kind is RecordType.CREATE:
                 self.create = decode_json(record.payload)
             else:
                 self.keys.update(decode_declare(record.payload))
 
     def _peek_create(self) -> None:
-        """Readers want to know the run before they read anything."""
+        """Reads the CREATE record at once, so that callers know the run before they read anything."""
         if self._segment is None or self.create:
             return
         first = next(whole_records(self._segment.read(_CHUNK_BYTES), 0), None)
@@ -257,7 +256,7 @@ class JournalReader:
             with contextlib.suppress(ValueError):
                 self.create = decode_json(first.payload)
 
-    # CREATE and DECLARE records of deleted segments: a segment with ordinal 0 that only readers write.
+    # CREATE and DECLARE records of deleted segments, in a segment with ordinal 0 that readers write.
 
     def _load_kept(self) -> None:
         try:
@@ -305,16 +304,16 @@ class JournalReader:
         elif segment.offset == 0:
             what = "the header of the segment is damaged"
         else:
-            what = "bytes that are no record: a checksum or a length is wrong"
+            what = "bytes that are not a record: a checksum or a length is wrong"
         damage = Damage(segment.name, segment.offset, len(data), what, is_torn)
         if self._quarantine and not is_torn:
             damage = damage._replace(quarantined=self._copy_away(damage, data))
         self._pending.append(damage)
 
     def _reach(self, sequence: int) -> None:
-        """The next record that exists is this one: those before it, from the last one that was read, are missing."""
+        """Notes that the next record has this sequence: those between it and the last one that was read are missing."""
         expected = self.sequence + 1
-        if self._prefix_deleted and not self.sequence:  # settled and deleted, but for what is not settled
+        if self._prefix_deleted and not self.sequence:  # only settled records were deleted
             expected = sequence if self._from == 1 else self._from
         expected = max(expected, self._from)
         missing = max(0, sequence - expected)
@@ -328,7 +327,8 @@ class JournalReader:
         self.sequence = max(self.sequence, sequence - 1)
 
     def _report_pending(self, first_missing: int, missing: int) -> None:
-        """The missing records are reported for the first place, as it is unknown how they were spread."""
+        """Reports the pending damage. All missing records count for the first place, as their real places are
+        unknown."""
         for damage in self._pending:
             if missing:
                 damage = damage._replace(first_missing=first_missing, missing_records=missing)
@@ -337,7 +337,8 @@ class JournalReader:
         self._pending.clear()
 
     def _copy_away(self, damage: Damage, data: memoryview) -> str:
-        """Copies damaged bytes next to the segments, with a text that says what they are; "" if that is impossible."""
+        """Copies damaged bytes into `damaged/`, with a text that describes them; returns the path, "" if that
+        failed."""
         directory = self.path / DAMAGED
         path = directory / f"{damage.file}-{damage.offset}.bin"
         text = f"{damage.file}, {damage.length} bytes from offset {damage.offset} on: {damage.what}.\n"

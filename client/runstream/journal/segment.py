@@ -22,7 +22,7 @@ from runstream.journal.layout import segment_name
 
 _SEQUENCE = struct.Struct("<Q")
 _SEQUENCE_OFFSET = 8  # in the record's header
-_PATTERN_OFFSET = 12  # there: the upper half of the sequence, which is zero in practice, the type, three zeros
+_PATTERN_OFFSET = 12  # in the header: the upper half of the sequence (zero in practice), the type, three zeros
 _HEADER_PATTERN = re.compile(rb"(?=\x00{4}[\x01-\x1f]\x00{3})")
 
 
@@ -32,7 +32,7 @@ class FoundRecord(NamedTuple):
     sequence: int
     kind: int
     payload: memoryview
-    end: int  # the offset behind it, in the bytes that it was found in
+    end: int  # the offset after it, in the bytes that it was found in
 
 
 class SegmentFile:
@@ -48,25 +48,25 @@ class SegmentFile:
         except BaseException:
             self.close()
             raise
-        if self.header is not None:  # else the header is damaged, and skipped as damaged bytes are
+        if self.header is not None:  # otherwise the header is damaged, and is skipped like other damaged bytes
             self.offset = SEGMENT_HEADER_BYTES
 
     def read(self, wanted: int) -> memoryview:
-        """About `wanted` bytes from `offset` on; the whole first record, if that is longer."""
+        """Reads about `wanted` bytes from `offset` on; the whole first record, if that is longer."""
         data = self._pread(max(wanted, RECORD_HEADER_BYTES))
         length = record_bytes_at(data, 0)
         return self._pread(length) if len(data) < length else data
 
     def rest(self) -> memoryview:
-        """Everything from `offset` on, at most a segment's size."""
+        """Reads everything from `offset` on, at most SEGMENT_BYTES."""
         return self._pread(SEGMENT_BYTES)
 
     def size(self) -> int:
-        """Bytes that the file has at the moment."""
+        """The current size of the file in bytes."""
         return os.fstat(self._fd).st_size
 
     def close(self) -> None:
-        """Frees the descriptor. May be called again."""
+        """Closes the file. May be called again."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -77,7 +77,7 @@ class SegmentFile:
 
 
 def whole_records(data: memoryview, after: int) -> Iterator[FoundRecord]:
-    """The whole records at the start of the data, as long as their sequences rise; the first is above `after`."""
+    """Yields the complete records at the start of the data, as long as their sequences rise above `after`."""
     offset = 0
     while (header := decode_record(data, offset)) is not None and header.sequence > after:
         yield FoundRecord(header.sequence, header.kind, data[offset + RECORD_HEADER_BYTES : header.end], header.end)
@@ -85,7 +85,7 @@ def whole_records(data: memoryview, after: int) -> Iterator[FoundRecord]:
 
 
 def find_record(data: memoryview, after: int) -> int | None:
-    """The offset in damaged data of the next whole record with a sequence above `after`."""
+    """The offset in damaged data of the next complete record with a sequence above `after`; None if there is none."""
     highest = after + SEGMENT_BYTES // RECORD_HEADER_BYTES
     for match in _HEADER_PATTERN.finditer(data):
         start = match.start() - _PATTERN_OFFSET
@@ -98,7 +98,7 @@ def find_record(data: memoryview, after: int) -> int | None:
 
 
 def is_torn_record(data: memoryview) -> bool:
-    """Whether these bytes at the end of a journal are no more than one record that was cut, or zeros."""
+    """Whether these bytes at the end of a journal are nothing but one incomplete record, or zeros."""
     if not bytes(data).strip(b"\0"):
         return True
     return len(data) < RECORD_HEADER_BYTES or record_bytes_at(data, 0) > len(data)

@@ -1,8 +1,8 @@
 """Appends the records of one run handle to its journal.
 
-A process that dies leaves whole records and at most one torn one, as each record is one write. A power cut may take
-everything that was appended after the last `sync`, in any order and in part, and nothing else: a segment is synced
-before the next one begins, so that what a power cut takes is in the last segment only.
+A process that dies leaves complete records and at most one torn one, as each record is one write. A power cut may
+remove what was appended after the last `sync`, also in part and in any order, and nothing else. A segment is synced
+before the next one begins, so only the last segment can be affected.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 class JournalWriter:
-    """The only writer of a journal, for the journal's whole life. Not thread-safe.
+    """The only writer that a journal ever has. Not thread-safe.
 
-    After `sync` has failed, nobody knows what is on disk: from then on `append` and `sync` raise the same error, and
-    the caller continues in a new journal. A failed `append` leaves nothing behind, and the next one may succeed.
+    After a failed `sync` it is unknown what is on disk: from then on `append` and `sync` raise the same error, and the
+    caller continues in a new journal. A failed `append` leaves nothing behind, and the next one may succeed.
     """
 
     def __init__(self, path: Path, journal_id: str, lock: FileLock, files: Files = OS_FILES) -> None:
@@ -46,25 +46,25 @@ class JournalWriter:
         self.path = path
         self.sequence = 0  # of the last appended record
         self.unsynced = False  # whether something was appended since the last `sync`
-        self.size_bytes = 0  # everything that was ever appended, headers included
+        self.size_bytes = 0  # bytes that were ever appended, headers included
         self._files = files
         self._lock = lock
         self._fd = -1
         self._ordinal = 0
         self._segment_bytes = 0
         self._names_unsynced = False  # a segment was added to the directory since the last `sync`
-        self._torn = False  # a failed append could not be taken back: bytes of it are behind `_segment_bytes`
-        self._failed: OSError | None = None
+        self._torn = False  # a failed append could not be undone: a part of it follows `_segment_bytes`
+        self._failed: OSError | None = None  # the error of a failed sync
 
     @classmethod
     def create(cls, root: Directory, create: dict[str, Any]) -> JournalWriter:
-        """A new journal that begins with this CREATE record, visible to readers only when it is complete. Raises
-        OSError, and leaves nothing behind then. Not synced yet."""
+        """Makes a journal that begins with this CREATE record. Readers see it only when it is complete. It is not
+        synced yet. Raises OSError, and then leaves nothing behind."""
         return cls.create_with(OS_FILES, root.journals_path, os.urandom(16).hex(), create)
 
     @classmethod
     def create_with(cls, files: Files, journals: Path, journal_id: str, create: dict[str, Any]) -> JournalWriter:
-        """`create` with these files and this id."""
+        """As `create`, with other files and a chosen id; for tests."""
         temporary = journals / (NEW_PREFIX + journal_id)
         files.make_directory(temporary)
         writer: JournalWriter | None = None
@@ -91,8 +91,8 @@ class JournalWriter:
         return self._failed is None
 
     def append(self, kind: RecordType, payload: Payload) -> int:
-        """Hands one record to the kernel; returns its sequence. Raises OSError if it is not in the journal, ValueError
-        if it is longer than MAX_PAYLOAD_BYTES."""
+        """Writes one record to the page cache; returns its sequence. Raises OSError if that failed, ValueError if the
+        payload is longer than MAX_PAYLOAD_BYTES."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"a record of {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}")
         self._check_usable()
@@ -108,7 +108,7 @@ class JournalWriter:
         return sequence
 
     def sync(self) -> None:
-        """Returns when everything that was appended is on disk: no power cut takes it. Raises OSError."""
+        """Returns when everything that was appended is on disk, and survives a power cut. Raises OSError."""
         self._check_open()
         if not self.unsynced and not self._names_unsynced:
             return
@@ -119,12 +119,12 @@ class JournalWriter:
                 if self._ordinal == 1:
                     self._files.sync_directory(self.path.parent)
         except OSError as error:
-            self._failed = error  # the kernel may have dropped the pages, and another fdatasync would succeed
+            self._failed = error  # the kernel may have dropped the pages, and the next fdatasync would succeed
             raise
         self.unsynced = self._names_unsynced = False
 
     def close(self) -> None:
-        """Frees file and lock, without a sync. May be called again; never raises."""
+        """Closes the file and frees the lock, without a sync. May be called again; never raises."""
         self._close_segment()
         self._lock.release()
 
@@ -140,7 +140,7 @@ class JournalWriter:
 
     def _check_usable(self) -> None:
         self._check_open()
-        if self._files.is_deleted(self._fd):  # a write would succeed, and nobody would ever read it
+        if self._files.is_deleted(self._fd):  # a write would succeed, but nobody could ever read it
             raise FileNotFoundError(errno.ENOENT, "the journal was deleted", str(self.path))
 
     def _rotate(self) -> None:
@@ -148,7 +148,8 @@ class JournalWriter:
         self._begin_segment()
 
     def _begin_segment(self) -> None:
-        """Renamed when its header is written, so that no reader meets half a header."""
+        """Begins another segment. It gets its name when its header is written, so that no reader finds half a
+        header."""
         ordinal = self._ordinal + 1
         name = segment_name(ordinal)
         temporary = self.path / (NEW_PREFIX + name)
@@ -169,18 +170,18 @@ class JournalWriter:
 
     def _write(self, parts: list[Payload]) -> None:
         if self._torn:
-            self._take_back()
+            self._undo_append()
         try:
             write_all(self._files, self._fd, parts)
         except BaseException:
             self._torn = True
             with contextlib.suppress(OSError):
-                self._take_back()
+                self._undo_append()
             raise
 
-    def _take_back(self) -> None:
-        """Cuts off what a failed append has left. A reader of a living writer's journal waits for the rest of a torn
-        record, so this may also happen later."""
+    def _undo_append(self) -> None:
+        """Cuts off what a failed append has left. That may happen later, as a reader takes a torn record for one that
+        is still being written while the writer lives."""
         self._files.truncate(self._fd, self._segment_bytes)
         self._torn = False
 

@@ -1,5 +1,5 @@
-"""Makes the unary calls of all journals of one endpoint: several at a time, one of each journal, so that a slow or
-refused run does not hold up the others."""
+"""Makes the unary calls of all journals of one endpoint: several at a time, but only one of each journal, so that a
+slow or refused run does not delay the others."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _IDLE_S = 5.0  # a thread without calls ends after this time
 
 
 class Callers:
-    """A few threads, started as calls come."""
+    """A few threads that make calls, started when they are needed."""
 
     def __init__(
         self, access: Access, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None]
     ) -> None:
-        """`progress` is called with the lock held after each answer."""
+        """`progress` is called with the lock held after each call."""
         self.feeds: list[Feed] = []  # guarded by the lock, like all below
         self.wake = threading.Condition(lock)
         self._access = access
@@ -51,39 +51,39 @@ class Callers:
         self._threads = 0
         self._idle = 0
         self._stopping = False
-        self._under_way: set[Any] = set()  # futures
-        # While the service is away, one failure is enough for all: nobody calls before this time.
+        self._in_flight: set[Any] = set()  # futures of calls
+        # While the service is away, the failure of one call delays the calls of all journals.
         self._pause = Pause()
-        self._away = Backoff(limits.backoff_first_s, limits.backoff_max_s)
+        self._backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
 
     def start(self) -> None:
-        """Starts another thread if calls wait and none is free. The lock is held. Raises RuntimeError if there are too
-        many threads."""
+        """Starts another thread if calls wait and no thread is idle. The lock is held. Raises RuntimeError if no thread
+        can be started."""
         if not self._stopping and not self._idle and self._threads < self._limits.callers and self._due() is not None:
             threading.Thread(target=self._run, name=f"runstream-calls-{self._endpoint.address}", daemon=True).start()
             self._threads += 1
         self.wake.notify()
 
     def retry_now(self) -> None:
-        """Calls at once. The lock is held."""
+        """Lets waiting calls be made at once. The lock is held."""
         self._pause.retry_now()
         self.wake.notify_all()
 
     def stop(self) -> None:
-        """Makes no other call. The lock is held."""
+        """Makes no further calls. The lock is held."""
         self._stopping = True
         self.wake.notify_all()
 
     def cancel(self) -> None:
-        """Ends the calls under way, too. The lock is held."""
+        """Makes no further calls, and cancels those that are in flight. The lock is held."""
         self.stop()
-        for future in self._under_way:
+        for future in self._in_flight:
             future.cancel()
 
     @property
     def busy(self) -> bool:
-        """Whether a call is under way. The lock is held."""
-        return bool(self._under_way)
+        """Whether a call is in flight. The lock is held."""
+        return bool(self._in_flight)
 
     def _run(self) -> None:
         try:
@@ -94,7 +94,7 @@ class Callers:
                         return
                     feed, call = chosen
                     request = feed.calls.request(call, time.time_ns() // 1000)
-                self._make(feed, call, request)
+                self._make_call(feed, call, request)
         finally:
             with self._lock:
                 self._threads -= 1
@@ -109,7 +109,7 @@ class Callers:
                     call = feed.calls.next()
                     if call is not None:
                         self.feeds.remove(feed)
-                        self.feeds.append(feed)  # the others have their turn first
+                        self.feeds.append(feed)  # so that the other journals have their turn first
                         return feed, call
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
@@ -125,7 +125,7 @@ class Callers:
             return None
         return next((feed for feed in self.feeds if feed.calls.has_next and feed.before_call.is_over(now_s)), None)
 
-    def _make(self, feed: Feed, call: Call, request: Any) -> None:
+    def _make_call(self, feed: Feed, call: Call, request: Any) -> None:
         failure: _status.Failure | None = None
         response: Any = None
         earlier: earlier_steps.EarlierSteps | None = None
@@ -134,7 +134,7 @@ class Callers:
         try:
             with self._channels.lease(self._endpoint) as channel:
                 try:
-                    response = self._call(channel, call.method, request, metadata)
+                    response = self._call_method(channel, call.method, request, metadata)
                     if call.method == "CreateRun" and response.attempt_has_points and not feed.creation.reopens:
                         earlier = self._earlier_steps(channel, feed, response.run.run_id, metadata)
                 except grpc.RpcError as error:
@@ -146,21 +146,21 @@ class Callers:
         except grpc.FutureCancelledError:
             pass
         except RuntimeError as error:
-            failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
+            failure = _status.Failure("UNAVAILABLE", str(error))  # no thread can be started at the moment
         with self._lock:
             if response is not None:
-                self._away.reset()
+                self._backoff.reset()
                 self._access.accepted()
                 feed.earlier_steps = earlier or feed.earlier_steps
                 feed.calls.answered(call, response)
             elif failure is None:
-                feed.calls.given_back(call)
+                feed.calls.not_made(call)
             else:
                 self._failed(feed, call, failure, token)
             feed.mark_changed()
             self._progress()
 
-    def _call(self, channel: grpc.Channel, method: str, request: Any, metadata: Metadata) -> Any:
+    def _call_method(self, channel: grpc.Channel, method: str, request: Any, metadata: Metadata) -> Any:
         unary = channel.unary_unary(
             _SERVICE + method,
             request_serializer=type(request).SerializeToString,
@@ -168,19 +168,19 @@ class Callers:
         )
         future: Any = unary.future(request, timeout=self._limits.call_timeout_s, metadata=metadata)
         with self._lock:
-            self._under_way.add(future)
+            self._in_flight.add(future)
             if self._stopping:
                 future.cancel()
         try:
             return future.result()
         finally:
             with self._lock:
-                self._under_way.discard(future)
+                self._in_flight.discard(future)
 
     def _earlier_steps(
         self, channel: grpc.Channel, feed: Feed, run_id: str, metadata: Metadata
     ) -> earlier_steps.EarlierSteps | None:
-        """The last steps of earlier processes. They are only used for a warning, so failures are ignored."""
+        """The last steps that earlier processes logged; None if the call fails, as they are only used for a warning."""
         creation = feed.creation
         try:
             timeout_s = self._limits.earlier_steps_timeout_s
@@ -194,5 +194,5 @@ class Callers:
         if failure.retry is _status.Retry.WHEN_ALLOWED:
             self._access.refused(token, failure)
         if failure.retry is _status.Retry.ELSEWHERE:
-            self._pause.begin(now_s, self._away.next_s(failure.retry_after_s), failure.retry_after_s)
+            self._pause.begin(now_s, self._backoff.next_s(failure.retry_after_s), failure.retry_after_s)
         feed.before_call.begin(now_s, feed.calls.failed(call, failure), failure.retry_after_s)

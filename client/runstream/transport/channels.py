@@ -1,5 +1,5 @@
-"""One gRPC channel per endpoint, replaced after a failure. (Those of `Client` have to survive a fork as well: see
-_channel.py.)"""
+"""Keeps one gRPC channel per endpoint, replaced after a failure. (The channels of `Client` have to survive a fork as
+well: see `runstream._channel`.)"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Channels:
 
     @contextmanager
     def lease(self, endpoint: Endpoint) -> Iterator[grpc.Channel]:
-        """The channel to an endpoint, opened if need be."""
+        """Yields the channel to an endpoint, opened if need be. Raises CannotDial if a file for TLS cannot be used."""
         with self._lock:
             channel = self._open.get(endpoint)
             if channel is None:

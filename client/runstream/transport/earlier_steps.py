@@ -1,5 +1,5 @@
-"""Notices steps that an earlier process has logged already as the same rank and attempt of the run: a job that was
-restarted from a checkpoint without raising its attempt. Later, nothing distinguishes the two values of such a step.
+"""Finds steps that an earlier process has already logged as the same rank and attempt of the run: a job was restarted
+from a checkpoint without raising its attempt. Once stored, nothing distinguishes the two values of such a step.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from runstream.transport.producer import Batch
 from runstream.v1 import query_pb2
 
 METHOD = "/runstream.v1.QueryService/Latest"
-_MAX_SERIES = 100_000  # examine at most this many series of the run; repeated steps of others are not noticed
+_MAX_SERIES = 100_000  # compare at most this many series of the run; repeated steps of others are not found
 
 
 class EarlierSteps:
     """Compares the first step of each key in this journal with the last step of earlier processes."""
 
     def __init__(self, last: Mapping[str, int]) -> None:
-        self._last = dict(last)  # of the keys whose first step was not seen yet
+        self._last = dict(last)  # for the keys whose first step was not seen yet
 
     @property
     def done(self) -> bool:
@@ -27,7 +27,8 @@ class EarlierSteps:
         return not self._last
 
     def repeated(self, batch: Batch, keys: Mapping[int, str]) -> tuple[str, int, int] | None:
-        """Key, first step and last step before, of the first key that begins at an earlier step."""
+        """The first key that begins at a step that was logged before, with that step and the last step of the earlier
+        processes; None if there is no such key. `keys`: series index to key."""
         steps = memoryview(batch.step).cast("q")
         for index, step in zip(memoryview(batch.series_index).cast("I"), steps, strict=True):
             last = self._last.pop(keys.get(index, ""), None)

@@ -1,8 +1,8 @@
-"""Where a journal goes, and as whom.
+"""Decides which service a journal is sent to, and with which credentials.
 
-The agent uses what the writer of the journal has left for it, else its own environment, as that of an operator's agent
-may have a token for all. `runstream sync` prefers its own environment: that is how a person sends what a token that is
-no longer valid has left.
+The agent uses the credentials that the writer of the journal has stored, else its own environment: an operator's agent
+may have one token for all. `runstream sync` prefers its own environment, so that a person can send what was written
+with a token that is no longer valid.
 """
 
 from __future__ import annotations
@@ -18,28 +18,31 @@ from runstream._stored_credentials import FIELD, StoredCredentials
 
 
 class Endpoints:
-    """Of one transport. `address`: instead of those in the journals."""
+    """The endpoints for the journals of one transport."""
 
     def __init__(
         self, address: str = "", *, prefers_own: bool = False, environ: Mapping[str, str] = os.environ
     ) -> None:
+        """`address` replaces the addresses in the journals. `prefers_own`: this process's own credentials, if it has a
+        token, before those that writers have stored."""
         self._address = address
         self._prefers_own = prefers_own
         self._environ = environ
 
     def of(self, create: Mapping[str, Any], path: Path | None) -> Endpoint:
-        """Of the journal with this CREATE record. Raises ValueError if its address is none."""
+        """The endpoint for the journal with this CREATE record, in the directory `path` (None: in memory). Raises
+        ValueError if its address has a wrong form."""
         address = check_address(self._address or str(create.get("address") or DEFAULT_ADDRESS))
         own = resolve(address, self._environ)
         if path is None or (self._prefers_own and own.credentials.has_token):
             return own
         stored = StoredCredentials.next_to(path).load(str(create.get(FIELD) or ""))
-        # A token is sent to the service that it was made for, so not to another address that was passed to sync.
+        # A stored token is only sent to the service that it was stored for, not to another address passed to sync.
         return stored if stored is not None and stored.address == address else own
 
     def alternatives(self, endpoint: Endpoint, path: Path | None) -> Callable[[], Iterator[Credentials]]:
-        """What may stand in for credentials that the service refuses: our own, or those that another process has used
-        since, if both name the same workspace, or if the writer had none at all."""
+        """Returns a function that finds credentials to use instead of refused ones: this process's own, or those that
+        another process has stored since. They must be for the same workspace, unless the writer had none at all."""
 
         def find() -> Iterator[Credentials]:
             refused = endpoint.credentials

@@ -1,7 +1,8 @@
-"""One journal on its way to the service: what was read, sent, answered; its position, and its end.
+"""One journal that is being sent to the service: what was read, sent and answered, and its position.
 
-The transport's thread reads and saves; the threads of stream and calls report what the service says. All state is
-guarded by the transport's lock. Only `read_records`, `store` and `release` use files, and run without it.
+The transport's thread reads records and saves positions; the threads of streams and calls report what the service
+answers. All state is guarded by the transport's lock. Only `read_records`, `store` and `release` use files, and they
+run without the lock.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from runstream.journal.format import decode_batch, decode_json
 from runstream.journal.reader import Damage, JournalReader
 from runstream.transport.earlier_steps import EarlierSteps
 from runstream.transport.limits import Limits
-from runstream.transport.notices import Log, Notices
+from runstream.transport.notices import JournalNotices, Log
 from runstream.transport.pause import Pause
 from runstream.transport.producer import Batch, Event, Producer
 from runstream.transport.run_calls import Creation, RunCalls
 from runstream.transport.settled import SettledRecords
 
-_READ_BYTES = 512 * 1024  # at a time, so that no journal keeps the others waiting
+_READ_BYTES = 512 * 1024  # the most to read at a time, so that no journal delays the others
 _MAX_REPORTED_DAMAGE = 20
-_STABLE_S = 3.0  # a producer that was open for this long is not fenced by a copy of itself
+_STABLE_S = 3.0  # if a producer was open for this long, no copy of it is fencing it
 
 
 class Journal(Protocol):
-    """What is read: a JournalReader or a MemoryJournal."""
+    """The interface of a journal that a feed reads: a JournalReader, a MemoryJournal, or tensorboard's EventJournal."""
 
     id: str
     create: dict[str, Any]
@@ -43,7 +44,7 @@ class Journal(Protocol):
     finished: bool
 
     def read(self, max_bytes: int) -> list[Record]:
-        """The next records."""
+        """The next records, about `max_bytes` of them; [] if there is none at the moment."""
 
     def is_complete(self) -> bool:
         """Whether everything was read and nothing will come."""
@@ -57,14 +58,14 @@ class Session:
     """A producer on a stream."""
 
     index: int
-    producer: bytes
-    asked_s: float  # when its Open was sent
+    producer: bytes  # its id
+    asked_s: float  # when its Open was sent, by the monotonic clock
     opened: bool = False
-    declared: set[int] = field(default_factory=set)
+    declared: set[int] = field(default_factory=set)  # indexes of series
 
 
 class Feed:
-    """One journal. `path` is None for one without a directory, whose position goes to `save`."""
+    """One journal. `path` is None for one without a directory, whose position is passed to `save`."""
 
     def __init__(
         self,
@@ -82,12 +83,12 @@ class Feed:
         self.position = position  # as it was saved last
         self.creation = Creation.of(journal.create)
         self.endpoint = endpoint
-        self.writer_may_live = False  # on another machine: this is a copy of its journal
-        self.superseded = False  # a newer journal of the same run is known
+        self.writer_may_live = False  # this is a copy, and the writer may live on another machine
+        self.superseded = False  # there is a newer journal that ends the same run
         if position.run_id:
             self.creation.run_id, self.creation.derived = position.run_id, False
         self.settled = SettledRecords(position.records, position.acknowledged_points, position.refused)
-        self.notices = Notices(self.address, self.creation.run_id, log, position.notices)
+        self.notices = JournalNotices(self.address, self.creation.run_id, log, position.notices)
         self.notices.last_error = position.last_error
         self.producer = Producer(
             self.settled,
@@ -118,15 +119,15 @@ class Feed:
         self.fenced = Backoff(limits.backoff_first_s, limits.backoff_max_s)
         self.before_open = Pause()
         self.before_call = Pause()
-        self.is_refused = False  # the service has refused its stream, which a retry alone will not cure
+        self.is_refused = False  # the service has refused its stream, and a retry alone will not help
         self.opens = 0
         self.reconnects = position.reconnects
         self.missing_runs = 0  # how often in a row the service did not know the run
         self.server = position.server
-        self.complete = False  # everything was read and nothing will come
-        self.at_end = False  # everything was read that is there by now
+        self.complete = False  # everything was read, and nothing more will be written
+        self.at_end = False  # everything was read that has been written so far
         self._limits = limits
-        self._held: deque[Record] = deque()  # read, and waiting until the producer is past a hole
+        self._held: deque[Record] = deque()  # records that wait until the producer is past a hole
         self._damage_seen = 0
         self._changed = True
         self._saved_s = 0.0
@@ -142,24 +143,24 @@ class Feed:
         """The address of the service."""
         return self.endpoint.address
 
-    # Reading, by the transport's thread.
+    # Reading. Called by the transport's thread.
 
     def room(self, journals: int) -> int:
-        """How many bytes may be read now, if this many journals share the buffer."""
+        """How many bytes may be read now, if this many journals share the buffer; none if 0 or less."""
         limits = self._limits
         share = max(limits.journal_least_bytes, min(limits.journal_bytes, limits.buffer_bytes // max(1, journals)))
         if self._held or self.calls.waiting_bytes >= limits.call_bytes:
             return 0
         return min(_READ_BYTES, share - self.producer.buffered_bytes)
 
-    def read_records(self, max_bytes: int, look_at_writer: bool) -> tuple[list[Record], bool]:
-        """The next records, and whether nothing will come after them. Unless it says so itself, that is only found out
-        by looking at the writer. Without the lock. Raises OSError."""
+    def read_records(self, max_bytes: int, check_writer: bool) -> tuple[list[Record], bool]:
+        """The next records, and whether the journal is complete: it has a FINISH, or, if `check_writer`, its writer was
+        found to be dead. Called without the lock. Raises OSError."""
         records = self.journal.read(max_bytes)
-        return records, not records and (self.journal.finished or (look_at_writer and self.journal.is_complete()))
+        return records, not records and (self.journal.finished or (check_writer and self.journal.is_complete()))
 
     def take(self, records: list[Record], complete: bool) -> None:
-        """Takes what was read."""
+        """Accepts what `read_records` returned."""
         self.at_end = not records
         self.complete = complete
         self._held.extend(records)
@@ -169,17 +170,20 @@ class Feed:
         self._report_damage()
 
     def take_held(self) -> None:
-        """Goes on with what was read, as far as the producer takes it."""
+        """Processes the records that were read, until the producer meets a hole."""
         while self._held and not self.producer.at_hole:
             record = self._held.popleft()
             self.settled.expect(record.sequence)
             try:
                 self._take(record)
             except ValueError as error:
-                # A record whose checksum is right and whose content is not: a bug of the writer. Nobody can send it.
+                # The checksum is right and the content is wrong: a bug of the writer. It can never be sent.
                 self.settled.settle(record.sequence)
                 self.notices.add_limited(
-                    "record", "record %d of the journal cannot be used (%s)", record.sequence, error
+                    "record",
+                    "record %d of the journal cannot be read and is skipped, because of a bug in runstream (%s)",
+                    record.sequence,
+                    error,
                 )
         self._check_settled()
 
@@ -203,9 +207,10 @@ class Feed:
             self.settled.settle(record.sequence)
 
     def _writer_died(self) -> None:
-        """The process died without an end of its run, which would stay RUNNING: it has FAILED, at the time of its last
-        record. The service does not take the end of an older attempt than it has seen, so a job that was restarted with
-        a higher attempt continues. So does one that was restarted under the same attempt, whose journal is newer."""
+        """Ends the run of a process that died without ending it, which would stay RUNNING: it is FAILED since the time
+        of its last record. The service ignores the end of an older attempt than it has seen, so a job that was
+        restarted with a higher attempt continues. So does one that was restarted with the same attempt, as its journal
+        is newer."""
         ends_run = self.creation.ends_run and not self.superseded
         if ends_run:
             self.notices.add("warning", "the process of this run died without finishing it: its end is set to FAILED")
@@ -215,7 +220,7 @@ class Feed:
     def _last_write_unix_us(self) -> int:
         try:
             last_s = max(file.stat().st_mtime for file in self.path.glob("*.seg")) if self.path else time.time()
-        except (OSError, ValueError):  # there is none any more
+        except (OSError, ValueError):  # there is no segment any more
             last_s = time.time()
         return int(last_s * 1e6)
 
@@ -229,28 +234,28 @@ class Feed:
                 damage.length,
                 damage.offset,
                 damage.what,
-                f"; kept in {damage.quarantined}" if damage.quarantined else "",
+                f"; a copy of them is in {damage.quarantined}" if damage.quarantined else "",
             )
         self._damage_seen = len(self.journal.damage)
 
-    # The stream.
+    # Called by the stream.
 
     def wants_stream(self, now_s: float) -> bool:
-        """Whether its producer should be open."""
+        """Whether its producer should be open on a stream now."""
         has_work = self.producer.unacked or not (self.complete or self.calls.has_finish)
         is_ready = self.calls.state == "created" and self.producer.may_open
         return is_ready and has_work and self.before_open.is_over(now_s)
 
     def opening(self, index: int, now_s: float) -> tuple[bytes, int]:
-        """The producer is opened on a stream: id and first_unacked."""
+        """Begins a session on a stream; returns the producer's id and `first_unacked` for its Open."""
         producer, first_unacked = self.producer.opening()
         self.session = Session(index, producer, now_s)
         return producer, first_unacked
 
     def opened(self, committed: int) -> bool:
-        """The service has opened the producer; False if another Open is needed."""
+        """Notes that the service has opened the producer; returns False if another Open is needed."""
         assert self.session is not None
-        # The writer's lock is probed here, although ours is held: it is a file of this node, and Opens are rare.
+        # This tests the writer's lock file while the transport's lock is held: the file is local, and Opens are rare.
         whole = self.at_end and not self.complete and not self._held and self.journal.writer_alive()
         if self.replaced or not self.producer.opened(committed, whole):
             return False
@@ -266,11 +271,11 @@ class Feed:
 
     @property
     def replaced(self) -> bool:
-        """Whether its producer on the stream was replaced by another one: the numbers of the two differ."""
+        """Whether the producer on the stream was replaced by one with another id and other numbers."""
         return self.session is not None and self.session.producer != self.producer.id
 
     def acknowledged(self, committed: int, refusals: list[tuple[str, int, str]]) -> None:
-        """An acknowledgement came."""
+        """Notes an acknowledgement up to the number `committed`. `refusals`: reason, count and example."""
         if self.replaced:
             return  # everything of the old producer is settled
         self.notices.points_refused(refusals)
@@ -279,7 +284,7 @@ class Feed:
         self._after_progress()
 
     def left_stream(self) -> None:
-        """The stream has ended, or this producer on it."""
+        """Notes that the stream has ended, or this producer on it."""
         if self.session is not None:
             if self.session.opened and time.monotonic() - self.session.asked_s > _STABLE_S:
                 self.fenced.reset()
@@ -288,14 +293,15 @@ class Feed:
             self.mark_changed()
 
     def undeclared(self, batch: Batch) -> list[tuple[int, str]]:
-        """The series of a batch that were not declared on this stream."""
+        """The series of a batch that were not declared on this stream yet, as (index, key); they count as declared from
+        now on."""
         assert self.session is not None
         declared, keys = self.session.declared, self.journal.keys
         if len(declared) >= len(keys):
-            return []  # most batches: nothing is done for each point
+            return []  # so for most batches nothing is done for each point
         fresh = sorted(set(memoryview(batch.series_index).cast("I")) - declared)
         declared.update(fresh)
-        # The key of a DECLARE that is damaged is unknown: the service refuses and counts the points of an empty key.
+        # If a DECLARE is damaged, the key is unknown: the service refuses and counts the points of an empty key.
         return [(index, keys.get(index, "")) for index in fresh]
 
     def _after_progress(self) -> None:
@@ -305,7 +311,7 @@ class Feed:
     def _check_settled(self) -> None:
         self.calls.points_settled(not self.producer.unacked and not self._held)
 
-    # The run.
+    # Called by the calls of the run.
 
     def _run_refused(self, reason: str) -> None:
         self.producer.refuse(reason)
@@ -320,7 +326,7 @@ class Feed:
         self.notices.add_once(
             "deleted",
             "the run was deleted; its points are refused and counted from now on. After Client.restore_run(), points "
-            "are accepted again within a minute; those logged in between are lost",
+            "are accepted again within a minute; those that were refused until then are lost",
         )
         self._after_progress()
 
@@ -335,7 +341,7 @@ class Feed:
         self.mark_changed()
 
     def retry_now(self) -> None:
-        """Somebody waits: asks the service again at once, also for what it has refused."""
+        """Asks the service again at once, even for what it has refused, as somebody waits."""
         self.before_open.retry_now()
         self.before_call.retry_now()
         self.calls.retry_now()
@@ -345,8 +351,8 @@ class Feed:
         if event is Event.LOST:
             self.notices.add(
                 "warning",
-                "the service's database knows less than it had acknowledged (restored to an older state): %d "
-                "acknowledged points are lost (in all: stats().lost_acknowledged); continuing under a new producer id",
+                "the service's database was restored to an older state: %d points that it had acknowledged are lost "
+                "(stats().lost_acknowledged has the sum); continuing under a new producer id",
                 count,
             )
         elif event is Event.FOREIGN:
@@ -364,30 +370,30 @@ class Feed:
     # The position.
 
     def mark_changed(self) -> None:
-        """Something changed that the position says."""
+        """Notes that something changed that the position contains."""
         self._changed = True
 
     def about(self) -> str:
-        """The run and rank, for the log."""
+        """Run and rank, for the log."""
         return f"run {self.creation.run_id} rank {self.creation.rank}"
 
     @property
     def unsaved(self) -> bool:
-        """Whether the position says something that is not saved yet."""
+        """Whether the position has changed since it was saved."""
         return self._changed or self.notices.changed or not self.producer.id_is_saved
 
     @property
     def drained(self) -> bool:
-        """Whether everything in the journal is settled by now."""
+        """Whether everything that was written so far is settled."""
         return self.at_end and not self._held and not self.settled.open_records
 
     @property
     def over(self) -> bool:
-        """Whether everything is settled and nothing will come."""
+        """Whether everything is settled, the end included, and nothing more will be written."""
         return self.calls.finished and self.drained
 
     def position_to_save(self, now_s: float) -> tuple[Position, bool] | None:
-        """The position, and whether it must be durable; None if it need not be saved now."""
+        """The position to save now, and whether it must be durable; None if nothing has to be saved yet."""
         durable = not self.producer.id_is_saved
         wait_s = self._limits.save_s if self.settled.open_records == 0 else self._limits.save_busy_s
         if not durable and (not self.unsaved or now_s - self._saved_s < wait_s):
@@ -421,14 +427,15 @@ class Feed:
         )
 
     def store(self, position: Position, durable: bool) -> None:
-        """Saves it, and frees what it settles. Without the lock. Raises OSError."""
+        """Saves a position. Called without the lock. Raises OSError."""
         if self.path is None:
             self._save(position)
             return
         position.save(self.path, durable=durable)
 
     def release(self, position: Position) -> None:
-        """Deletes the segments that the position settles, once it is durable. Without the lock. Raises OSError."""
+        """Makes the position durable and deletes the segments that it settles. Called without the lock. Raises
+        OSError."""
         reader = self.journal
         if isinstance(reader, JournalReader) and self.path is not None and reader.can_delete(position.records + 1):
             position.save(self.path, durable=True)
@@ -436,11 +443,12 @@ class Feed:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nothing will come, and the service refuses what is there: only a person can change that."""
+        """Whether nothing more will be written, and the service refuses what is left: only a person can change that."""
         return (self.complete or self.calls.has_finish) and (self.is_refused or self.calls.state == "refused")
 
     def may_be_deleted(self, now_s: float) -> bool:
-        """Whether its directory may go: its end is answered, and its writer has read so or is gone."""
+        """Whether its directory may be deleted: everything is settled, and the writer has had time to read that, or is
+        gone."""
         if not self.over:
             self._finished_s = None
             return False

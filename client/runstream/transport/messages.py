@@ -1,4 +1,5 @@
-"""The messages of an Append stream with many producers, as bytes. The columns of batches are joined as they are."""
+"""Encodes the messages of an Append stream with many producers. The columns of batches are joined without decoding
+them."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from runstream.transport.producer import Batch
 from runstream.v1 import ingest_pb2, packed_pb2
 
 METHOD = "/runstream.v1.IngestService/Append"
-DECLARE_SERIES = 500  # series in one Declare: at most 500 keys of 1,000 bytes, far below any message limit
+DECLARE_SERIES = 500  # series in one Declare: 500 keys of at most 1,000 bytes are far below any message limit
 POINT_BYTES = 28
 BATCH_BYTES = 24  # of a batch in a BatchSet, besides its points
-MAX_AGE_US = 30 * 86_400 * 1_000_000
+MAX_AGE_US = 30 * 86_400 * 1_000_000  # a higher age of a batch is sent as this one
 
 Response = ingest_pb2.AppendResponse
 
@@ -21,7 +22,7 @@ Response = ingest_pb2.AppendResponse
 def open_producer(
     run_id: str, producer: bytes, rank: int, attempt: int, first_unacked: int, index: int, first_of_stream: bool
 ) -> bytes:
-    """An Open."""
+    """Encodes an Open. `first_of_stream`: it also says that the stream carries many producers."""
     request = ingest_pb2.AppendRequest(
         open=ingest_pb2.Open(
             run_id=run_id,
@@ -37,7 +38,7 @@ def open_producer(
 
 
 def declare(index: int, series: Sequence[tuple[int, str]]) -> list[bytes]:
-    """Declare messages for these series, each below the limit of a message."""
+    """Encodes Declare messages for these series, (index, key) each; each message is below the size limit."""
     messages = []
     for start in range(0, len(series), DECLARE_SERIES):
         declared = ingest_pb2.Declare(
@@ -52,12 +53,13 @@ def declare(index: int, series: Sequence[tuple[int, str]]) -> list[bytes]:
 
 
 def close_producer(index: int) -> bytes:
-    """A Close."""
+    """Encodes a Close."""
     return ingest_pb2.AppendRequest(close=ingest_pb2.Close(producer_index=index)).SerializeToString()
 
 
 def batch_set(batches: Sequence[tuple[int, int, Batch]], now_unix_us: int, now_s: float) -> bytes:
-    """A BatchSet of (producer index, number on the wire, batch). `now_unix_us` and `now_s`: wall and monotonic time."""
+    """Encodes a BatchSet of batches, (producer index, number on the wire, batch) each. `now_unix_us` is the wall time,
+    `now_s` the monotonic time."""
     count = len(batches)
     ages = [min(MAX_AGE_US, max(0, now_unix_us - batch.oldest_unix_us)) for _, _, batch in batches]
     message = packed_pb2.PackedBatchSet(
@@ -79,7 +81,7 @@ def acks_of(response: Response) -> Iterable[ingest_pb2.Ack]:
 
 
 def refusals_of(ack: ingest_pb2.Ack) -> list[tuple[str, int, str]]:
-    """Reason, count and example."""
+    """The refusals of an acknowledgement, as (reason, count, example)."""
     return [(_reason_name(one.reason), one.point_count, one.example) for one in ack.refusals]
 
 

@@ -1,6 +1,7 @@
-"""What a user should know about one journal: kept in its position, from which the trainer logs it; also in agent.log.
+"""Messages to the user about one journal. They are saved in its position, from which the training process logs them,
+and written to agent.log.
 
-A message is said once, or at most once a minute.
+Each is reported once, or at most once a minute.
 """
 
 from __future__ import annotations
@@ -12,33 +13,33 @@ from typing import Any
 from runstream import _status
 from runstream._repetition import Repetition, some
 
-_KEPT = 50  # notices in the position; older ones are dropped: they are only texts, the counts are elsewhere
+_KEPT = 50  # how many notices a position has; older ones are dropped, as counts are kept elsewhere
 _TEXT_CHARACTERS = 2_000
 
 Log = Callable[[str, str], None]  # level and text
 
 
-class Notices:
+class JournalNotices:
     """The notices of one journal."""
 
     def __init__(self, address: str, run_id: str, log: Log, earlier: Iterable[Mapping[str, Any]] = ()) -> None:
         self.run_id = run_id
         self.address = address
         self.last_error = ""
-        self.changed = False  # since it was set to False
+        self.changed = False  # set when a notice is added; its user resets it
         self._log = log
         self._texts: deque[dict[str, Any]] = deque((dict(one) for one in earlier), maxlen=_KEPT)
         self._number = max((int(one.get("n", 0)) for one in self._texts), default=0)
         self._repetition = Repetition()
-        self._away = False
-        self._refusal = ""  # of the caller, that was said last; empty since the service has accepted it
+        self._was_reported_lost = False  # the loss of the connection was reported, and it is still lost
+        self._reported_refusal = ""  # the last reported refusal of the caller, or by TLS; empty after a success
 
     def texts(self) -> list[dict[str, Any]]:
-        """The last ones: {"n", "level", "text"}."""
+        """The newest notices, {"n", "level", "text"} each; `n` counts them from 1."""
         return list(self._texts)
 
     def add(self, level: str, message: str, *args: object) -> None:
-        """Adds a notice every time. `level` is a name of logging, in lower case."""
+        """Adds a notice. `level` is a level of the module logging, in lower case."""
         text = (message % args if args else message)[:_TEXT_CHARACTERS]
         self._number += 1
         self._texts.append({"n": self._number, "level": level, "text": text})
@@ -46,7 +47,7 @@ class Notices:
         self._log(level, f"run {self.run_id}: {text}")
 
     def log_only(self, message: str, *args: object) -> None:
-        """Writes to the agent's log only: the training process reports this itself."""
+        """Writes to the agent's log only, for what the training process reports itself."""
         self._log("info", f"run {self.run_id}: {message % args}")
 
     def add_once(self, about: str, message: str, *args: object) -> None:
@@ -62,36 +63,36 @@ class Notices:
         return due
 
     def connection_failed(self, why: object, retry_in_s: float) -> None:
-        """The service did not answer, or the stream broke."""
+        """Warns that the service did not answer, or that the stream broke."""
         if isinstance(why, _status.Failure) and why.reason == _status.TLS_FAILED:
-            self._connection_refused(why)
+            self._tls_failed(why)
             return
-        self._away |= self.add_limited(
+        self._was_reported_lost |= self.add_limited(
             "connection",
             "no connection to the runstream service at %s%s (%s); training continues, points are kept in the journal, "
-            "next try in %.1f s. Another address: start_run(address=...) or RUNSTREAM_ADDRESS",
+            "next try in %.1f s. If the address is wrong: start_run(address=...) or RUNSTREAM_ADDRESS",
             self.address,
             _status.through_proxy(),
             why,
             retry_in_s,
         )
 
-    def _connection_refused(self, failure: _status.Failure) -> None:
-        """What is wrong with the connection is known. It is said once, as only a person can change it."""
-        if self._refusal != failure.message:
-            self._refusal = failure.message
+    def _tls_failed(self, failure: _status.Failure) -> None:
+        """Reports what is wrong with TLS: once, as only a person can change it."""
+        if self._reported_refusal != failure.message:
+            self._reported_refusal = failure.message
             self.add(
                 "error",
                 "no connection to the runstream service at %s: %s. Training continues, points are kept in the journal "
-                "and are sent when it works",
+                "and are sent when the connection works",
                 self.address,
                 failure.message,
             )
 
-    def not_allowed(self, failure: _status.Failure) -> None:
-        """The service refuses the caller. It is said once, until something else is refused, or nothing."""
-        if self._refusal != f"{failure.code} {failure.reason}":
-            self._refusal = f"{failure.code} {failure.reason}"
+    def caller_refused(self, failure: _status.Failure) -> None:
+        """Reports that the service refuses the caller: once for each reason, until it accepts the caller."""
+        if self._reported_refusal != f"{failure.code} {failure.reason}":
+            self._reported_refusal = f"{failure.code} {failure.reason}"
             self.add(
                 "error",
                 "the runstream service at %s refuses the credentials of this run (%s); training continues, points are "
@@ -101,20 +102,20 @@ class Notices:
             )
 
     def connected(self) -> None:
-        """The service has answered a call, or the stream is open again; said if the loss was."""
-        if self._refusal:
-            self._refusal = ""
-            self._away = True
-        if self._away:
-            self._away = False
+        """Notes that the service has answered a call or opened the stream; reports it if the loss was reported."""
+        if self._reported_refusal:
+            self._reported_refusal = ""
+            self._was_reported_lost = True
+        if self._was_reported_lost:
+            self._was_reported_lost = False
             self.add("info", "connected to the runstream service at %s again", self.address)
 
     def stream_refused(self, failure: _status.Failure) -> None:
-        """A status that retrying alone does not cure."""
+        """Reports a status of the stream that a retry alone does not cure."""
         self.add_limited(
             "refused",
-            "the stream to the runstream service at %s%s was refused (%s); points are kept and tried again every "
-            "minute. %s",
+            "the stream to the runstream service at %s%s was refused (%s); points are kept in the journal, next try in "
+            "about a minute. %s",
             self.address,
             _status.through_proxy(),
             failure,
@@ -123,7 +124,7 @@ class Notices:
         )
 
     def call_refused(self, method: str, keys: list[str], failure: _status.Failure) -> None:
-        """A final refusal of a call, with the params or tags in it."""
+        """Warns that a call was refused for good, with the keys of its params or tags."""
         what = {"LogParams": "param", "SetTags": "tag"}.get(method)
         if what is None:
             self.add(
@@ -135,7 +136,7 @@ class Notices:
             self.add("warning", "%s %s refused: %s (said once for each)", what, some(fresh), failure)
 
     def points_refused(self, refusals: Iterable[tuple[str, int, str]]) -> None:
-        """Points that the service will never store: (reason, count, example)."""
+        """Warns about points that the service will never store: (reason, count, example)."""
         for reason, count, example in refusals:
             self.add_limited(
                 f"service/{reason}",

@@ -1,13 +1,13 @@
-"""The producer of one journal: which batches the service has, which were sent, what comes next. Pure state: no I/O, no
-threads, no clock.
+"""The producer of one journal: which batches the service has, which were sent, and which come next. Pure state: no I/O,
+no threads, no clock.
 
-Two numberings. A batch has its number in the journal, which never changes. On the wire it has `number - first + 1`,
-where `first` is the journal's number of the producer's first batch. The journal's id is the first producer's id. A new
-producer starts with a new id when numbers of the old one cannot be used any more: the database was restored to an older
-state, batches are missing in the journal or were refused while the run was deleted, or somebody else used the id.
+A batch has two numbers. The one in the journal never changes. On the wire it is `number - first + 1`, where `first` is
+the number in the journal of the producer's first batch. The journal's id is the id of its first producer. A new
+producer with a new id starts when the numbers of the old one cannot be used any more: the database was restored to an
+older state, batches are missing in the journal or were refused while the run was deleted, or somebody else used the id.
 
-A new id is used only after `id_saved`: if it were forgotten by a crash after batches were sent under it, they would be
-sent again under another one, and stored twice.
+A new id is only used after `id_saved`: if a crash made us forget it after batches were sent under it, they would be
+sent again under another id, and stored twice.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Batch:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """How much memory the batch takes, in bytes."""
         return 28 * self.points + _OVERHEAD_BYTES
 
 
 class Event(enum.Enum):
-    """What is reported to the user, with a number."""
+    """Events that are reported to the user, each with a number: points lost, the foreign batch, batches missing."""
 
     LOST = "the database knows less than it had acknowledged"
-    FOREIGN = "somebody else streams under the producer's id"
+    FOREIGN = "another process streams under the producer's id"
     HOLE = "batches are missing in the journal"
 
 
@@ -67,41 +67,42 @@ class Producer:
         self.first = first
         self.id_is_saved = True
         self.lost_acknowledged = 0
-        self.refusing = refusing  # why batches are refused until `accept`; empty: they are not
-        # Batches before the next one may be missing at the service, since they were refused here.
-        self._unsure = bool(refusing or settled.refused.get("run_deleted"))
+        self.refusing = refusing  # why batches are refused until `accept`; empty: they are not refused
+        # The service may lack batches before the next one, since they were refused here.
+        self._may_lack_earlier = bool(refusing or settled.refused.get("run_deleted"))
         self.buffered_bytes = 0
         self.in_flight_bytes = 0
         self._settled = settled
         self._new_id = new_id
         self._on_event = on_event
+        # All numbers are those in the journal.
         self._batches: deque[Batch] = deque()  # read and not settled, in order, without holes
-        self._beyond: Batch | None = None  # the first batch behind a hole, until it is known what to do with it
-        self._read: int | None = None  # number of the last batch that was read; None: none yet
-        self._acknowledged: int | None = None  # highest number that is settled
+        self._after_hole: Batch | None = None  # the first batch after a hole, until the service has said what it has
+        self._read: int | None = None  # the last batch that was read; None: none yet
+        self._acknowledged: int | None = None  # the highest batch that is settled
         self._sent = 0  # how many of `_batches` were sent on this stream
-        self._known: int | None = None  # what the service said last: up to this number it has everything
-        self._asking_ledger = False
-        self._history: deque[tuple[int, int]] = deque(maxlen=_HISTORY)  # number, points
-        self._of_producer = settled.acknowledged_points
+        self._known: int | None = None  # up to this batch, the service has everything, as its last Opened said
+        self._asking_ledger = False  # the next Open claims no acknowledged batch, to learn what the service has
+        self._history: deque[tuple[int, int]] = deque(maxlen=_HISTORY)  # number and points of acknowledged batches
+        self._acknowledged_points = settled.acknowledged_points  # of this producer
 
     # The journal.
 
     def take(self, batch: Batch) -> None:
-        """A batch was read. Not to be called while `at_hole`."""
+        """Accepts a batch that was read. Not to be called while `at_hole`."""
         self.buffered_bytes += batch.bytes
         if self._read is not None and batch.number != self._read + 1:
             self._on_event(Event.HOLE, max(0, batch.number - self._read - 1))
-            self._beyond = batch
-        elif batch.number > self.first and (self._unsure or (self._read is None and self._settled.missing)):
-            self._beyond = batch
+            self._after_hole = batch
+        elif batch.number > self.first and (self._may_lack_earlier or (self._read is None and self._settled.missing)):
+            self._after_hole = batch
         else:
             self._append(batch)
-        self._pass_hole()
+        self._continue_after_hole()
 
     def _append(self, batch: Batch) -> None:
         self._read = batch.number
-        self._unsure = False
+        self._may_lack_earlier = False
         if self._acknowledged is None:
             self._acknowledged = batch.number - 1
         self._batches.append(batch)
@@ -114,21 +115,21 @@ class Producer:
 
     @property
     def at_hole(self) -> bool:
-        """No batch can be taken until all before the hole are settled, and the service has said what it has."""
-        return self._beyond is not None
+        """Whether no batch can be taken until all before a hole are settled and the service has said what it has."""
+        return self._after_hole is not None
 
-    def _pass_hole(self) -> None:
-        """Goes on behind the hole: with a new producer, unless the service has what is missing. A power cut can tear
-        out of the journal what the agent had read, and sent, before it was on disk."""
-        beyond = self._beyond
+    def _continue_after_hole(self) -> None:
+        """Continues after the hole, if possible by now: with a new producer, unless the service has what is missing.
+        (The agent may have read and sent a batch before it was on disk, and then a power cut took it.)"""
+        beyond = self._after_hole
         if beyond is None or self._batches:
             return
         if self.refusing:
-            self._beyond = None
+            self._after_hole = None
         elif self._known is None:
-            return  # the next Open is answered with it
+            return  # the next Opened says it
         else:
-            self._beyond = None
+            self._after_hole = None
             if max(self._known, self._acknowledged or 0) < beyond.number - 1:
                 self._start(beyond.number)
             else:
@@ -139,43 +140,43 @@ class Producer:
 
     @property
     def unacked(self) -> bool:
-        """Whether batches wait that are not settled."""
+        """Whether any batch that was read is not settled."""
         return bool(self._batches) or self.at_hole
 
     @property
     def unsent(self) -> int:
-        """How many batches wait that were not sent on this stream."""
+        """How many batches were read and not sent on this stream."""
         return len(self._batches) - self._sent
 
     @property
     def waiting_points(self) -> int:
         """Points that were read and are not settled."""
-        return sum(batch.points for batch in self._batches) + (self._beyond.points if self._beyond else 0)
+        return sum(batch.points for batch in self._batches) + (self._after_hole.points if self._after_hole else 0)
 
     @property
     def may_open(self) -> bool:
-        """Whether the id may be used."""
+        """Whether the producer may be opened: its id is saved, and its batches are not refused."""
         return self.id_is_saved and not self.refusing
 
     def opening(self) -> tuple[bytes, int]:
-        """Id and first_unacked of an Open."""
+        """Returns the id and `first_unacked` for an Open."""
         self._rewind()
         if self._asking_ledger or self._acknowledged is None:
             return self.id, 1
         return self.id, max(1, self._wire(self._acknowledged + 1))
 
     def opened(self, committed: int, whole: bool) -> bool:
-        """The service answers with the highest committed number of this id. `whole`: everything that the journal has
-        was read, and its writer lives. Returns False if another Open is needed, as the id was replaced."""
+        """Notes the highest committed number (on the wire) of an Opened. `whole`: everything in the journal was read,
+        and its writer lives. Returns False if another Open is needed, as the id was replaced."""
         self._asking_ledger = False
         known = self.first - 1 + committed
         if self._acknowledged is not None and known < self._acknowledged and self._acknowledged >= self.first:
             self._lose(known)
             return False
-        last_read = self._beyond.number if self._beyond else self._read
+        last_read = self._after_hole.number if self._after_hole else self._read
         if whole and last_read is not None and known > last_read:
-            # Batches that are written later would get numbers that are committed already: they would be taken for
-            # repeats and vanish. (Without a writer nothing is written later: a longer copy of this journal was sent.)
+            # Batches that are written later would get numbers that are committed already: the service would take them
+            # for repetitions, and drop them. (Without a writer, a longer copy of this journal was sent: no danger.)
             self._on_event(Event.FOREIGN, committed)
             self._start((last_read if self._acknowledged is None else self._acknowledged) + 1)
             return False
@@ -183,24 +184,25 @@ class Producer:
         self._rewind()
         before = self.id
         self._settle_up_to(known)
-        return self.id == before  # everything before a hole may be settled with it
+        return self.id == before  # settling everything before a hole may have started a new producer
 
     def _lose(self, known: int) -> None:
         assert self._acknowledged is not None
         missing = self._acknowledged - max(known, self.first - 1)
         counted = [points for number, points in self._history if known < number <= self._acknowledged]
-        # If the sizes are not known any more, all acknowledged points of this producer count.
-        lost = sum(counted) if len(counted) == missing else self._of_producer
+        # If the sizes are not all known any more, all acknowledged points of this producer are counted.
+        lost = sum(counted) if len(counted) == missing else self._acknowledged_points
         self.lost_acknowledged += lost
         self._on_event(Event.LOST, lost)
         self._start(self._acknowledged + 1)
 
     def data_loss(self) -> None:
-        """The service knows less than `opening` claimed. The next Open claims nothing, to learn what it has."""
+        """Notes that the service has less than `opening` claimed. The next Open claims nothing, to learn what it
+        has."""
         self._asking_ledger = True
 
     def next_batches(self, max_bytes: int, max_in_flight: int, max_batches: int = 1_024) -> list[Batch]:
-        """The next batches to send, in order; at least one if any waits and nothing is in flight."""
+        """Returns the next batches to send, in order; at least one if any waits and nothing is in flight."""
         chosen: list[Batch] = []
         size = 0
         while self._sent < len(self._batches) and len(chosen) < max_batches:
@@ -215,20 +217,20 @@ class Producer:
         return chosen
 
     def wire_number(self, batch: Batch) -> int:
-        """Its number on the wire."""
+        """The number of a batch on the wire."""
         return self._wire(batch.number)
 
     def acknowledged(self, committed: int, refusals: Iterable[tuple[str, int]] = ()) -> int:
-        """Everything up to this number is committed, except for the points in `refusals` (reason, count). Returns how
-        many batches that settled."""
+        """Notes that everything up to this number (on the wire) is committed, except for the points in `refusals`
+        (reason, count). Returns how many batches that settled."""
         highest = self.first - 1 + committed
         if self._sent:
-            # Nobody can have committed what was never sent.
+            # Batches that were never sent cannot be committed.
             return self._settle_up_to(min(highest, self._batches[self._sent - 1].number), dict(refusals))
         return 0
 
     def closed(self) -> None:
-        """The stream has ended, or this producer on it: what was sent may have been committed or not."""
+        """Notes that the stream has ended, or this producer on it: what was sent may be committed or not."""
         self._rewind()
 
     def _rewind(self) -> None:
@@ -238,22 +240,22 @@ class Producer:
     # The run.
 
     def refuse(self, reason: str) -> None:
-        """Batches that wait and batches to come are refused for this reason, until `accept`."""
+        """Refuses the batches that wait and those that follow, for this reason, until `accept`."""
         self.refusing = reason
         self._refuse_all()
 
     def accept(self) -> None:
-        """Batches are accepted again. Those that were refused are a hole for the service."""
+        """Accepts batches again. Those that were refused are a hole for the service."""
         if self.refusing:
             self.refusing = ""
-            self._unsure = True
+            self._may_lack_earlier = True
             self._acknowledged = self._known = None
 
     def id_saved(self, producer: bytes) -> None:
-        """This id and its first batch are on disk. It may have been replaced since."""
+        """Notes that this id and its first batch are on disk. The id may have been replaced since."""
         self.id_is_saved = self.id == producer
 
-    # Inside.
+    # Internal.
 
     def _wire(self, number: int) -> int:
         return number - self.first + 1
@@ -265,8 +267,8 @@ class Producer:
         self._acknowledged = first - 1
         self._read = first - 1 + len(self._batches)
         self._known = None
-        self._unsure = False
-        self._of_producer = 0
+        self._may_lack_earlier = False
+        self._acknowledged_points = 0
         self._history.clear()
         self._asking_ledger = False
         self._rewind()
@@ -275,7 +277,7 @@ class Producer:
         while self._batches:
             self._settle_first(self.refusing)
         self._rewind()
-        self._pass_hole()
+        self._continue_after_hole()
 
     def _settle_up_to(self, number: int, refused: Mapping[str, int] | None = None) -> int:
         count = 0
@@ -283,7 +285,7 @@ class Producer:
         while self._batches and self._batches[0].number <= number:
             left = self._settle_first("", left)
             count += 1
-        self._pass_hole()
+        self._continue_after_hole()
         return count
 
     def _settle_first(self, reason: str, refused: dict[str, int] | None = None) -> dict[str, int]:
@@ -300,12 +302,12 @@ class Producer:
         stored = batch.points - sum(here.values())
         self._settled.settle(batch.sequence, Outcome(stored, here))
         self._history.append((batch.number, batch.points))
-        self._of_producer += batch.points
+        self._acknowledged_points += batch.points
         return rest
 
 
 def _shared(refused: dict[str, int], points: int) -> tuple[dict[str, int], dict[str, int]]:
-    """The refusals that one batch of this many points can have, and those that are left for the batches after it."""
+    """Divides refusals: those of one batch with this many points, and those that are left for the batches after it."""
     here: dict[str, int] = {}
     rest: dict[str, int] = {}
     for reason, count in refused.items():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """What became of the points of one record."""
+    """What became of the points of one record: how many were acknowledged, and refused by reason."""
 
     acknowledged: int = 0
     refused: Mapping[str, int] = {}  # by reason
@@ -28,24 +28,24 @@ class SettledRecords:
         self.records = records  # every record with this sequence or a lower one is settled
         self.acknowledged_points = acknowledged_points
         self.refused = Counter(refused or {})
-        self.missing = 0  # records that the journal does not have any more, because it is damaged
-        self._expected = records
-        self._open: deque[int] = deque()
-        self._outcomes: dict[int, Outcome] = {}
+        self.missing = 0  # how many records are missing in the journal, because it is damaged
+        self._expected = records  # the last record that was read
+        self._open: deque[int] = deque()  # records that were read and are not in the prefix
+        self._outcomes: dict[int, Outcome] = {}  # of settled records that are not in the prefix
 
     @property
     def open_records(self) -> int:
-        """How many of the records that were read are not in the prefix."""
+        """How many of the records that were read are not in the settled prefix."""
         return len(self._open)
 
     def expect(self, sequence: int) -> None:
-        """A record was read from the journal."""
+        """Notes that a record was read from the journal."""
         self.missing += max(0, sequence - self._expected - 1)
         self._expected = sequence
         self._open.append(sequence)
 
     def settle(self, sequence: int, outcome: Outcome = Outcome()) -> None:  # noqa: B008 (immutable)
-        """An expected record has its final outcome. Settling it again changes nothing."""
+        """Notes the final outcome of a record that was read. Settling it again changes nothing."""
         if sequence <= self.records:
             return
         self._outcomes.setdefault(sequence, outcome)

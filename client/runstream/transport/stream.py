@@ -1,7 +1,7 @@
 """The Append stream to one endpoint, for the producers of many journals.
 
-Two threads work on a stream: a thread of gRPC iterates over `_requests`, this one reads the responses. Only this one
-opens and ends streams. Both take the transport's lock for what they read and change, and never while they wait for
+Two threads work on a stream: one of gRPC iterates over `_requests`, and our own (`_run`) opens streams, reads the
+responses and ends streams. Both hold the transport's lock for what they read and change, but never while they wait for
 the network.
 """
 
@@ -21,26 +21,24 @@ from runstream._credentials import Secret, Token
 from runstream._tls import CannotDial
 from runstream.transport import messages
 from runstream.transport.access import Access
+from runstream.transport.batch_chooser import BatchChooser, Chosen
 from runstream.transport.channels import Channels
 from runstream.transport.feed import Feed
 from runstream.transport.limits import Limits
 from runstream.transport.notices import Log
-from runstream.transport.producer import Batch
 
 _STABLE_S = 3.0  # a stream that was open for this long does not count as a failed try
 _QUIET_S = 1.0  # warn about a broken stream only if the next one has to wait longer
 _MESSAGE_OVERHEAD_BYTES = 4_096
-_LARGEST_BATCH_BYTES = 30_000  # of a journal: 1,000 points
-_LOG_AGAIN_S = 60.0
-_LOOK_S = 0.01  # with hundreds of producers, looking for those to be opened and closed takes time
-_NOT_ALLOWED_S = 60.0  # a producer that the service does not allow is opened again after this time
+_LOG_AGAIN_S = 60.0  # log failures of one endpoint at most this often
+_CHECK_S = 0.01  # with hundreds of producers, finding those to be opened and closed takes time; do it this often
+_REFUSED_CALLER_S = 60.0  # a producer whose caller the service refuses is opened again after this time
 _LINGER_S = 1.0  # keep a stream without producers, if one wants to open again within this time
 # With these reasons the service asks for another stream; nothing is wrong.
 _RECONNECT_REASONS = ("DRAINING", "DATABASE_CHANGED")
-# So many Opens in a row that a replica cannot serve, while it serves no other producer: another replica may.
-_UNSERVED = 3
-
-_Chosen = list[tuple[int, int, Batch]]  # producer index, number on the wire, batch
+# After this many Opens in a row that a replica cannot serve, while no other producer is open on it, try another
+# replica.
+_MAX_UNSERVED_OPENS = 3
 
 
 class _StreamState:
@@ -48,19 +46,19 @@ class _StreamState:
 
     def __init__(self) -> None:
         self.call: Any = None
-        self.token = Token(Secret())  # that it was opened with
-        self.token_replaced = False  # since then
+        self.token = Token(Secret())  # the one that the stream was opened with
+        self.token_replaced = False  # whether there is another token by now
         self.ended = False
         self.finishing = False  # half-closed: the service ends it
         self.timed_out = False
-        self.next_index = 0
+        self.next_index = 0  # of the next producer
         self.max_producers = 1  # until an Opened says more
-        self.message_bytes = 0
+        self.message_bytes = 0  # the most in one message, as the first Opened says
         self.opened_s: float | None = None  # when the first Opened was received, by the monotonic clock
-        self.next_look_s = 0.0  # when to look next for producers to be opened and closed
-        self.closing: list[int] = []  # producers to be closed
-        self.unserved = 0
-        self.left_for: _status.Failure | None = None  # why this side has ended it: the replica cannot serve
+        self.next_check_s = 0.0  # when to check next which producers to open and close, by the monotonic clock
+        self.closing: list[int] = []  # indexes of producers to be closed
+        self.unserved_opens = 0  # how many Opens in a row this replica could not serve
+        self.abandoned_for: _status.Failure | None = None  # the failure for which this side ended the stream
 
 
 class EndpointStream:
@@ -75,15 +73,16 @@ class EndpointStream:
         progress: Callable[[], None],
         log: Log,
     ) -> None:
-        """`progress` is called with the lock held when a feed has room for more, or a new position."""
+        """`progress` is called with the lock held after each response and at the end of each stream, as feeds may have
+        room for more then, or a new position."""
         self.endpoint = access.endpoint
         self.address = access.endpoint.address
         self._access = access
         self.feeds: list[Feed] = []  # guarded by the lock, like all below
         self.wake = threading.Condition(lock)
-        self.state = "idle"  # for people: idle, connecting, open, waiting
+        self.state = "idle"  # for the status: idle, connecting, open or waiting
         self.last_error = ""
-        self.streams = 0
+        self.streams = 0  # how many were opened
         self.acknowledged_points = 0
         self._lock = lock
         self._channels = channels
@@ -94,7 +93,7 @@ class EndpointStream:
         self._backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
         self._stream: _StreamState | None = None
         self._members: dict[int, Feed] = {}  # feeds on the stream, by producer index
-        self._rotation = 0
+        self._chooser = BatchChooser(limits)
         self._stopping = False
         self._retry_now = False
         self._thread: threading.Thread | None = None
@@ -102,25 +101,25 @@ class EndpointStream:
     # Called by the transport.
 
     def start(self) -> None:
-        """Starts the thread, unless it runs. Raises RuntimeError if there are too many threads."""
+        """Starts the thread if it does not run. Raises RuntimeError if no thread can be started."""
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._run, name=f"runstream-stream-{self.address}", daemon=True)
             thread.start()
             self._thread = thread
 
     def add(self, feed: Feed) -> None:
-        """Takes a feed; the lock is held."""
+        """Adds a feed. The lock is held."""
         self.feeds.append(feed)
         self.wake.notify_all()
 
     def remove(self, feed: Feed) -> None:
-        """Lets go of a feed that is over; the lock is held."""
+        """Removes a feed that is over. The lock is held."""
         self.feeds.remove(feed)
         if feed.session is not None:
             self._detach(feed)
 
     def retry_now(self) -> None:
-        """Opens the next stream at once; only a wait that the service asked for is kept. The lock is held."""
+        """Opens the next stream at once, or when the wait is over that the service asked for. The lock is held."""
         self._retry_now = True
         self.wake.notify_all()
 
@@ -142,7 +141,7 @@ class EndpointStream:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    # The thread that opens streams and reads responses.
+    # Called by our own thread, which opens streams and reads responses.
 
     def _run(self) -> None:
         while True:
@@ -164,7 +163,7 @@ class EndpointStream:
         return self._access.may_call(now_s) and any(feed.wants_stream(now_s) for feed in self.feeds)
 
     def _open_stream(self, stream: _StreamState) -> float:
-        """Runs one stream to its end; returns how long to wait before the next."""
+        """Runs one stream to its end; returns how long to wait before the next, in seconds."""
         failure: _status.Failure | None = None
         stream.token = self._access.token()
         try:
@@ -178,7 +177,7 @@ class EndpointStream:
         except CannotDial as error:
             failure = _status.Failure("UNAVAILABLE", str(error), _status.TLS_FAILED)
         except RuntimeError as error:
-            failure = _status.Failure("UNAVAILABLE", str(error))  # too many threads, for now
+            failure = _status.Failure("UNAVAILABLE", str(error))  # no thread can be started at the moment
         with self._lock:
             stream.ended = True
             self.wake.notify_all()
@@ -205,8 +204,8 @@ class EndpointStream:
                 with self._lock:
                     self._handle_response(stream, response)
         except grpc.RpcError as error:
-            if stream.left_for is not None:
-                return stream.left_for
+            if stream.abandoned_for is not None:
+                return stream.abandoned_for
             if stream.timed_out:
                 return _status.Failure(
                     "DEADLINE_EXCEEDED", f"no answer to Open within {self._limits.open_timeout_s:g} s"
@@ -243,7 +242,7 @@ class EndpointStream:
             self._limits.message_bytes,
             (opened.max_message_bytes or self._limits.message_bytes) - _MESSAGE_OVERHEAD_BYTES,
         )
-        stream.unserved = 0
+        stream.unserved_opens = 0
         if stream.opened_s is None:
             stream.opened_s = time.monotonic()
             self._access.accepted()
@@ -254,10 +253,10 @@ class EndpointStream:
         if not feed.opened(opened.committed_number):
             self._close(stream, feed)
 
-    # After a failure.
+    # What to do after a failure.
 
     def _producer_ended(self, stream: _StreamState, feed: Feed, failure: _status.Failure) -> None:
-        """Does what the contract prescribes for each status of one producer."""
+        """Reacts to the status of one producer as proto/runstream/v1/ingest.proto prescribes."""
         feed.notices.last_error = str(failure)
         feed.mark_changed()
         feed.before_open.begin(
@@ -265,7 +264,7 @@ class EndpointStream:
         )
 
     def _handle_producer_failure(self, stream: _StreamState, feed: Feed, failure: _status.Failure) -> float:
-        """Returns how long this producer waits before its next Open."""
+        """Returns how long this producer waits before its next Open, in seconds."""
         if failure.code == "DATA_LOSS":
             # The status does not say what the database still has. Opened does, if Open claims no acknowledged batch.
             feed.producer.data_loss()
@@ -273,7 +272,7 @@ class EndpointStream:
         if failure.reason == "RUN_NOT_FOUND":
             feed.calls.create_again()
             feed.missing_runs += 1
-            # Once, the database was restored or the run was purged; twice in a row, something else is wrong.
+            # The first time, the database was restored or the run was purged. Twice in a row, something else is wrong.
             if feed.missing_runs == 1:
                 return 0.0
         elif failure.reason == "RUN_DELETED":
@@ -283,16 +282,16 @@ class EndpointStream:
         elif failure.reason == "FENCED":
             return feed.fenced.next_s(failure.retry_after_s)
         elif failure.retry is _status.Retry.ELSEWHERE:
-            stream.unserved += 1
-            if stream.unserved >= _UNSERVED and stream.call is not None and not self._others_open(feed):
-                stream.left_for = failure
+            stream.unserved_opens += 1
+            if stream.unserved_opens >= _MAX_UNSERVED_OPENS and stream.call is not None and not self._others_open(feed):
+                stream.abandoned_for = failure
                 stream.call.cancel()
         elif failure.retry is _status.Retry.WHEN_ALLOWED:
             feed.is_refused = True
-            feed.notices.not_allowed(failure)
-            return feed.backoff.next_s(failure.retry_after_s, _NOT_ALLOWED_S)
+            feed.notices.caller_refused(failure)
+            return feed.backoff.next_s(failure.retry_after_s, _REFUSED_CALLER_S)
         elif failure.retry is _status.Retry.NEVER:
-            # Points are kept nevertheless: an operator may change the service, or what is in between.
+            # Points are kept: an operator may repair the service, or what is in between.
             feed.is_refused = True
             feed.notices.stream_refused(failure)
             return feed.backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
@@ -307,12 +306,13 @@ class EndpointStream:
     def _retry_wait_s(self, backoff: Backoff, failure: _status.Failure) -> float:
         wait_s = backoff.next_s(failure.retry_after_s)
         if failure.reason == "DATABASE_UNAVAILABLE":
-            # Most outages of PostgreSQL are short, and all points logged in the meantime wait for the next try.
+            # Most outages of PostgreSQL are short, and all points that were logged meanwhile wait for the next try.
             wait_s = min(wait_s, random.uniform(0.5, 1.0) * self._limits.database_away_s)
         return wait_s
 
     def _handle_stream_failure(self, stream: _StreamState, failure: _status.Failure) -> float:
-        """The stream has failed for all its producers; returns the wait before the next."""
+        """Reports a failure of the whole stream to all its producers; returns how long to wait before the next stream,
+        in seconds."""
         was_open = stream.opened_s is not None
         if stream.opened_s is not None and time.monotonic() - stream.opened_s > _STABLE_S:
             self._backoff.reset()
@@ -320,13 +320,13 @@ class EndpointStream:
             self._backoff.reset()  # the stream worked, even if it acknowledged nothing
         refused = failure.retry is _status.Retry.NEVER
         if failure.retry is _status.Retry.WHEN_ALLOWED:
-            return self._not_allowed(stream, failure)
+            return self._handle_refused_caller(stream, failure)
         if refused:
             wait_s = self._backoff.next_s(failure.retry_after_s, self._limits.backoff_protocol_s)
         else:
             wait_s = self._retry_wait_s(self._backoff, failure)
-        # A proxy ends idle streams, a service asks for another stream: none of that is worth a warning if the next
-        # stream is open soon.
+        # A proxy ends idle streams, or the service asks for another stream: that needs no warning if the next stream is
+        # open soon.
         expected = was_open or failure.reason in _RECONNECT_REASONS
         if failure.reason not in _RECONNECT_REASONS:
             self.last_error = str(failure)
@@ -344,8 +344,9 @@ class EndpointStream:
                 feed.notices.connection_failed(failure, wait_s)
         return wait_s
 
-    def _not_allowed(self, stream: _StreamState, failure: _status.Failure) -> float:
-        """The service refuses the caller. If the token was replaced since the stream was opened, nothing is wrong."""
+    def _handle_refused_caller(self, stream: _StreamState, failure: _status.Failure) -> float:
+        """Handles a refusal of the caller; returns how long to wait before the next stream, in seconds. If the token
+        was replaced since the stream was opened, nothing is wrong."""
         wait_s = self._access.refused(stream.token, failure)
         if stream.token_replaced:
             self._access.retry_now()
@@ -356,8 +357,8 @@ class EndpointStream:
             feed.notices.last_error = str(failure)
             feed.is_refused = True
             feed.mark_changed()
-            feed.notices.not_allowed(failure)
-        return 0.0  # the next stream waits until calls are made again
+            feed.notices.caller_refused(failure)
+        return 0.0  # `Access.may_call` delays the next stream
 
     def _detach(self, feed: Feed) -> None:
         if feed.session is not None:
@@ -369,7 +370,7 @@ class EndpointStream:
             stream.closing.append(feed.session.index)
             self._detach(feed)
 
-    # gRPC's sending thread.
+    # Called by the thread of gRPC that sends.
 
     def _requests(self, stream: _StreamState) -> Iterator[bytes]:
         while True:
@@ -382,22 +383,23 @@ class EndpointStream:
             if chosen:
                 yield messages.batch_set(chosen, time.time_ns() // 1000, time.monotonic())
 
-    def _next_messages(self, stream: _StreamState) -> tuple[list[bytes], _Chosen] | None:
-        """Waits for something to send: whole messages, and then a BatchSet of these batches. None: half-close."""
+    def _next_messages(self, stream: _StreamState) -> tuple[list[bytes], Chosen] | None:
+        """Waits for something to send. Returns complete messages, and batches to be sent after them in a BatchSet; None
+        to half-close the stream."""
         while not stream.ended:
             if self._stopping:
                 stream.finishing = True
                 return None
             now_s = time.monotonic()
-            if now_s >= stream.next_look_s:
-                stream.next_look_s = now_s + _LOOK_S
+            if now_s >= stream.next_check_s:
+                stream.next_check_s = now_s + _CHECK_S
                 ready = self._close_messages(stream) + self._open_messages(stream, now_s)
                 if ready:
                     return ready, []
-                looked = True
+                checked = True
             else:
-                looked = False
-            ready, chosen = self._choose_batches(stream)
+                checked = False
+            ready, chosen = self._chooser.choose(self._members.values(), stream.message_bytes)
             if chosen:
                 return ready, chosen
             if stream.next_index and not self._members and not self._is_wanted(now_s + _LINGER_S):
@@ -407,7 +409,7 @@ class EndpointStream:
                 stream.timed_out = True
                 stream.call.cancel()
                 return None
-            self.wake.wait(self._until_next_open(now_s) if looked else stream.next_look_s - now_s)
+            self.wake.wait(self._until_next_open(now_s) if checked else stream.next_check_s - now_s)
         return None
 
     def _close_messages(self, stream: _StreamState) -> list[bytes]:
@@ -425,7 +427,7 @@ class EndpointStream:
         return stream.opened_s is not None and len(self._members) >= stream.max_producers
 
     def _make_room(self, stream: _StreamState) -> None:
-        """Closes an idle producer, if one with batches waits for its place."""
+        """Closes an idle producer if one with batches waits for a place on the stream."""
         now_s = time.monotonic()
         waits = any(feed.session is None and feed.producer.unacked and feed.wants_stream(now_s) for feed in self.feeds)
         idle = next(
@@ -433,7 +435,7 @@ class EndpointStream:
         )
         if waits and idle is not None:
             self._close(stream, idle)
-            idle.before_open.begin(now_s, _QUIET_S)  # behind those that wait
+            idle.before_open.begin(now_s, _QUIET_S)  # so that those that wait are opened first
 
     def _open_messages(self, stream: _StreamState, now_s: float) -> list[bytes]:
         ready = []
@@ -467,58 +469,3 @@ class EndpointStream:
         if asked:
             waits.append(min(asked) + self._limits.open_timeout_s - now_s)
         return max(0.001, min([*waits, 1.0]))
-
-    def _choose_batches(self, stream: _StreamState) -> tuple[list[bytes], _Chosen]:
-        """The next batches of all producers that have some, each with its share of the message, beginning with another
-        one each time; and the declarations that they need.
-
-        At once, if a producer has nothing under way; else only when there is enough for a message that is worth it.
-        """
-        limits = self._limits
-        ready = [f for f in self._members.values() if f.producer.unsent and f.session and f.session.opened]
-        ready = [feed for feed in ready if not feed.replaced and feed.producer.may_open]
-        if not ready:
-            return [], []
-        in_flight = [feed.producer.in_flight_bytes for feed in self._members.values()]
-        waiting = sum(feed.producer.buffered_bytes - feed.producer.in_flight_bytes for feed in ready)
-        idle = any(not feed.producer.in_flight_bytes for feed in ready)
-        if sum(in_flight) >= limits.in_flight_total_bytes or (not idle and waiting < limits.small_message_bytes):
-            return [], []
-        self._rotation += 1
-        start = self._rotation % len(ready)
-        ready = ready[start:] + ready[:start]
-        declarations: list[bytes] = []
-        chosen: _Chosen = []
-        left, batches_left = stream.message_bytes, limits.message_batches
-        for position, feed in enumerate(ready):
-            assert feed.session is not None
-            index = feed.session.index
-            fresh: list[tuple[int, str]] = []
-            others = len(ready) - position
-            share = feed.producer.next_batches(left // others, limits.in_flight_bytes, max(1, batches_left // others))
-            batches_left -= len(share)
-            for batch in share:
-                left -= batch.bytes
-                fresh += feed.undeclared(batch)
-                self._check_steps(feed, batch)
-                chosen.append((index, feed.producer.wire_number(batch), batch))
-            declarations += messages.declare(index, fresh)
-            if left < _LARGEST_BATCH_BYTES or not batches_left:
-                break
-        return declarations, chosen
-
-    def _check_steps(self, feed: Feed, batch: Batch) -> None:
-        if feed.earlier_steps is None:
-            return
-        found = feed.earlier_steps.repeated(batch, feed.journal.keys)
-        if found is not None:
-            feed.notices.add_once(
-                "earlier steps",
-                "metric %r starts at step %d, but an earlier process logged it up to step %d as the same rank and "
-                "attempt. Both values of such a step are kept, and charts show both. When a job is restarted, raise "
-                "its attempt (RUNSTREAM_ATTEMPT, or start_run(attempt=...)): the newest attempt wins from its first "
-                "step on",
-                *found,
-            )
-        if feed.earlier_steps.done:
-            feed.earlier_steps = None

@@ -1,8 +1,8 @@
-"""Brings journals to the service: those of a directory, of living and dead processes, and those in memory.
+"""Sends journals to the service: those in a directory, of living and dead processes, and those in memory.
 
 The same class runs in the agent, in `runstream sync`, and in a thread of the trainer where no process can be started.
 One thread (`run`) reads journals and saves positions; each endpoint has a stream (two threads) and a few callers. One
-lock guards all state. It is never held while a file or the network is waited for.
+lock guards all state. It is never held while waiting for a file or the network.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from runstream.transport.limits import Limits
 from runstream.transport.notices import Log
 from runstream.transport.stream import EndpointStream
 
-_PAUSE_S = 0.002  # between two rounds: acknowledgements that come in between are dealt with together
-_END_OF_STREAM_S = 2.0  # how long the service may take for its last acknowledgements
-_RETRY_SAVE_S = 1.0
-_LOOKING_SHARE = 0.25  # of the time, at most, for looking at journals because the bell was rung
-_LONGEST_PAUSE_S = 0.2
-_CONNECTION_IDLE_S = 60.0
+_PAUSE_S = 0.002  # between two rounds, so that acknowledgements that come meanwhile are handled together
+_STOP_TIMEOUT_S = 2.0  # how long the service may take for its last acknowledgements
+_RETRY_SAVE_S = 1.0  # how long to wait before a position is saved again after an error
+_READING_SHARE = 0.25  # the most of the time for reading journals because the bell was rung
+_LONGEST_PAUSE_S = 0.2  # the longest time for which the bell is ignored
+_CONNECTION_IDLE_S = 60.0  # a connection without journals is closed after this time
 
 
 class _Connection:
-    """Everything that goes to one endpoint."""
+    """The stream and the callers of one endpoint."""
 
     def __init__(
         self, access: Access, channels: Channels, limits: Limits, lock: Any, progress: Callable[[], None], log: Log
@@ -48,7 +48,8 @@ class _Connection:
         self._transport_progress = progress
 
     def _progress(self) -> None:
-        """An answer came. The stream opens what was created, and calls are made that waited for acknowledgements."""
+        """Called after each answer: the stream opens producers of created runs, and calls are made that waited for
+        acknowledgements."""
         self.stream.wake.notify_all()
         self.callers.wake.notify()
         self._transport_progress()
@@ -59,7 +60,7 @@ class _Connection:
             if self.stream.feeds:
                 self.stream.start()
             self.callers.start()
-        except RuntimeError as error:  # too many threads; tried again in the next round
+        except RuntimeError as error:  # no thread can be started; the next round tries again
             self.stream.last_error = f"no thread can be started ({error})"
 
     def retry_now(self) -> None:
@@ -70,7 +71,7 @@ class _Connection:
 
 
 class Transport:
-    """Drains journals until it is stopped."""
+    """Sends journals until it is stopped."""
 
     def __init__(
         self,
@@ -83,9 +84,9 @@ class Transport:
         keep: bool = False,
         writer_may_live: Callable[[dict[str, Any]], bool] = lambda create: False,
     ) -> None:
-        """`paths`: these journals instead of all of the directory. `endpoints` says where each journal goes. `keep`:
-        deletes nothing. `writer_may_live`: whether the writer of a CREATE record may live although nobody has
-        the journal's lock, since it is a copy."""
+        """`paths`: these journals instead of all in the directory. `endpoints` decides where each journal is sent.
+        `keep`: nothing is deleted. `writer_may_live` returns whether the writer of a CREATE record may live although
+        nobody holds the journal's lock, as it is a copy."""
         self._directory = directory
         self._paths = list(paths) if paths is not None else None
         self._limits = limits or Limits()
@@ -99,32 +100,32 @@ class Transport:
         self._stopping = False
         self._channels = Channels()
         self._connections: dict[Endpoint, _Connection] = {}
-        self._feeds: dict[Path | str, Feed] = {}  # by path, or by id for those in memory
-        self._finished_positions: dict[str, Position] = {}  # of journals in memory that are over
+        self._feeds: dict[Path | str, Feed] = {}  # by path, or by id for those without a directory
+        self._finished_positions: dict[str, Position] = {}  # of journals without a directory that are over
         self._unusable: dict[Path, str] = {}  # journals that cannot be read, and why
-        self._bell_ns = -1
+        self._bell_ns = -1  # the time of the bell when journals were read last
         self._scanned_s = float("-inf")
-        self._listens_at_s = 0.0  # the bell is not heard before
-        self._unfinished = True  # something is left to save or delete, as soon as its time has come
-        self._first_round = False  # whether it is over: all journals are known
-        self._saves_at_s: dict[Path | str, float] = {}
+        self._next_bell_s = 0.0  # until then the bell is ignored, by the monotonic clock
+        self._unfinished = True  # something may have to be read, saved or deleted in the next round
+        self._first_round = False  # the first round is over, so all journals are known
+        self._saves_at_s: dict[Path | str, float] = {}  # when to save positions again that could not be saved
         self._thread: threading.Thread | None = None
-        self.last_write_s = time.monotonic()  # when something new was found in a journal last
+        self.last_write_s = time.monotonic()  # when a journal had something new last
 
-    # For the agent, sync and the trainer.
+    # Called by the agent, `runstream sync` and the trainer.
 
     def start(self) -> None:
-        """Runs in a thread. Raises RuntimeError if it cannot be started."""
+        """Starts a thread that calls `run`. Raises RuntimeError if none can be started."""
         self._thread = threading.Thread(target=self.run, name="runstream-transport", daemon=True)
         self._thread.start()
 
     def run(self) -> None:
-        """Drains until `stop`."""
+        """Sends journals until `stop` is called."""
         while not self._stopping:
             self.run_once()
 
     def run_once(self) -> None:
-        """Does what there is to do, and waits for more, for a moment."""
+        """Runs one round; if there was nothing to do, waits for a moment."""
         with self._lock:
             progressed, self._progressed = self._progressed, False
         busy = self._read_and_save(progressed)
@@ -136,40 +137,39 @@ class Transport:
             time.sleep(_PAUSE_S)
 
     def add(self, journal: MemoryJournal, endpoint: Endpoint | None = None) -> None:
-        """Takes a journal in memory. Raises ValueError if its CREATE record is not usable."""
+        """Adds a journal in memory. Raises ValueError if its CREATE record cannot be used."""
         endpoint = endpoint or self._endpoints.of(journal.create, None)
         self.add_kept(journal, endpoint, Position(), lambda position: journal.delete_before(position.records + 1))
 
     def add_kept(
         self, journal: Journal, endpoint: Endpoint, position: Position, save: Callable[[Position], None]
     ) -> None:
-        """Takes a journal whose position somebody else keeps: it was brought as far as `position`. When `save` returns,
-        a position is on disk; it raises OSError if that failed. Raises ValueError if the CREATE record is not usable.
-        """
+        """Adds a journal whose position the caller keeps: it was sent as far as `position`. `save` returns when a
+        position is on disk, or raises OSError. Raises ValueError if the CREATE record cannot be used."""
         self._add_feed(journal.id, Feed(journal, None, position, self._limits, self._log, endpoint, save))
         with self._lock:
             self._progress()
 
     def position(self, journal_id: str) -> Position | None:
-        """The position of a journal in memory."""
+        """The position of a journal without a directory; None if it is not known."""
         feed = self._feeds.get(journal_id)
         return feed.position if feed is not None else self._finished_positions.get(journal_id)
 
     def wake(self) -> None:
-        """Something was appended to a journal in memory."""
+        """Reads the journals at once, as something was appended to one of them."""
         with self._lock:
             self._bell_ns = -1
             self._progress()
 
     def retry_now(self) -> None:
-        """Asks the service again at once, also for what it has refused."""
+        """Asks the service again at once, even for what it has refused."""
         with self._lock:
             for feed in self._feeds.values():
                 feed.retry_now()
             self._retry_all_now()
 
-    def stop(self, timeout_s: float = _END_OF_STREAM_S) -> None:
-        """Sends nothing more, takes the last acknowledgements within this time, and saves all positions."""
+    def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+        """Sends nothing more, waits at most this long for the last acknowledgements, and saves all positions."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
             self._stopping = True
@@ -188,35 +188,35 @@ class Transport:
                 connection.stream.cancel()
                 connection.callers.cancel()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_END_OF_STREAM_S)
+            self._thread.join(_STOP_TIMEOUT_S)
         for connection in self._connections.values():
-            connection.stream.join(_END_OF_STREAM_S)
+            connection.stream.join(_STOP_TIMEOUT_S)
         self._save(float("inf"))
         for endpoint in self._connections:
             self._channels.close(endpoint)
 
     def drained(self) -> bool:
-        """Whether everything that is in the journals by now is settled."""
+        """Whether everything that was written to the journals so far is settled."""
         with self._lock:
             return self._first_round and all(feed.drained for feed in self._feeds.values())
 
     def over(self) -> bool:
-        """Whether everything is settled and nothing will come."""
+        """Whether everything is settled, the ends included, and nothing more will be written."""
         with self._lock:
             return self._first_round and all(feed.over for feed in self._feeds.values())
 
     def work_left(self) -> bool:
-        """Whether something waits that may be sent, or a writer lives that may bring more."""
+        """Whether something is left that may be sent, or a writer lives that may write more."""
         with self._lock:
             return not self._first_round or not all(feed.is_stuck for feed in self._feeds.values())
 
     @property
     def journals(self) -> int:
-        """How many journals there are to be drained."""
+        """How many journals are being sent."""
         return len(self._feeds)
 
     def feeds(self) -> list[Feed]:
-        """All feeds, for the status. Their values may change meanwhile."""
+        """All feeds, for the status. Other threads may change them meanwhile."""
         with self._lock:
             return list(self._feeds.values())
 
@@ -230,7 +230,7 @@ class Transport:
         return dict(self._unusable)
 
     def named_credentials(self) -> set[str] | None:
-        """The stored credentials that a journal names; None while that is not known of all journals."""
+        """The names of stored credentials in all journals; None while some of the journals have not been read."""
         with self._lock:
             if not self._first_round or self._unusable:
                 return None
@@ -239,25 +239,25 @@ class Transport:
     # One round.
 
     def _read_and_save(self, progressed: bool) -> bool:
-        """Returns whether there is more to do at once."""
+        """Does the work of one round; returns whether there is more to read at once."""
         now_s = time.monotonic()
         bell_ns = self._directory.bell_time_ns() if self._directory is not None else 0
         scan = now_s - self._scanned_s >= self._limits.scan_s
-        rung = bell_ns != self._bell_ns and now_s >= self._listens_at_s
+        rung = bell_ns != self._bell_ns and now_s >= self._next_bell_s
         if not (scan or rung or progressed or self._unfinished):
-            return False  # most rounds of an agent that waits: they cost one stat
+            return False  # as in most rounds of an idle agent, which cost one call of stat
         if scan or rung:
             self._bell_ns = bell_ns
             self._find()
         if scan:
             self._scanned_s = now_s
             self._maintain_connections(now_s)
-        busy = self._read(everything=scan or rung, look_at_writer=scan)
+        busy = self._read(everything=scan or rung, check_writer=scan)
         if rung:
-            # The bell does not say which journal has changed. With hundreds of writers, looking at all journals must
-            # not take all the time.
+            # The bell does not say which journal has changed. With hundreds of writers, reading all journals must not
+            # take all the time.
             took_s = time.monotonic() - now_s
-            self._listens_at_s = now_s + min(_LONGEST_PAUSE_S, took_s / _LOOKING_SHARE)
+            self._next_bell_s = now_s + min(_LONGEST_PAUSE_S, took_s / _READING_SHARE)
         self._start_threads()
         self._save(now_s)
         self._delete_finished(now_s)
@@ -266,7 +266,7 @@ class Transport:
         return busy
 
     def _find(self) -> None:
-        """Opens journals that are new, and forgets those that somebody has deleted."""
+        """Opens new journals, and forgets those that somebody has deleted."""
         if self._paths is not None:
             paths = self._paths
         else:
@@ -315,8 +315,8 @@ class Transport:
             self._check_newer(feed)
 
     def _check_newer(self, feed: Feed) -> None:
-        """A job that was restarted under the same attempt: what is left of its predecessor must not set its end. Other
-        ranks and joined processes of the run have newer journals too, but do not end it."""
+        """If a job was restarted with the same attempt, the older journal must not set the run's end. (Other ranks and
+        joined processes of the run may have newer journals as well, but do not end it.)"""
         if not feed.creation.ends_run:
             return
         for other in self._feeds.values():
@@ -324,8 +324,8 @@ class Transport:
                 newer = other.creation.time_unix_us > feed.creation.time_unix_us
                 (feed if newer else other).superseded = True
 
-    def _read(self, everything: bool, look_at_writer: bool) -> bool:
-        """Reads as much as there is room for; returns whether there may be more."""
+    def _read(self, everything: bool, check_writer: bool) -> bool:
+        """Reads as much as there is room for; returns whether anything was read."""
         busy = False
         feeds = list(self._feeds.values())
         sharing = sum(not feed.at_end for feed in feeds)
@@ -337,7 +337,7 @@ class Transport:
             if room <= 0:
                 continue
             try:
-                records, complete = feed.read_records(room, look_at_writer)
+                records, complete = feed.read_records(room, check_writer)
             except OSError as error:
                 self._log("error", f"the journal {feed.path} cannot be read at the moment: {error}")
                 continue
@@ -355,8 +355,8 @@ class Transport:
         return busy
 
     def _maintain_connections(self, now_s: float) -> None:
-        """Uses tokens that were replaced, and ends connections that nothing has gone through for long: an agent that
-        runs for days meets many tokens."""
+        """Switches to tokens that were replaced, and closes connections without journals: an agent that runs for days
+        meets many tokens."""
         for endpoint, connection in list(self._connections.items()):
             if connection.access.is_refused and connection.access.reload():
                 with self._lock:
@@ -416,7 +416,7 @@ class Transport:
         """Deletes journals that are over."""
         for key, feed in list(self._feeds.items()):
             with self._lock:
-                # The position of a journal without a directory is all that is left of it.
+                # The position is all that is left of a journal without a directory, so it is saved first.
                 is_over = feed.over and (feed.path is not None or not feed.unsaved)
             if not is_over or self._keep or not feed.may_be_deleted(now_s):
                 continue

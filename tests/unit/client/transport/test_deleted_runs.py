@@ -32,7 +32,7 @@ def test_a_restored_database_is_noticed_counted_and_survived(
     service.start()
     settled(trainer)
     assert trainer.position().lost_acknowledged == lost
-    assert "3500 acknowledged points are lost" in texts(trainer)
+    assert "3500 points that it had acknowledged are lost" in texts(trainer)
     assert service.values("loss") == [float(step) for step in range(3_500, 4_200)]
     assert len(service.producers()) == 2
     position = trainer.position()
