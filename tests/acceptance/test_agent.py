@@ -103,8 +103,7 @@ def test_what_a_killed_process_has_logged_during_an_outage_arrives_and_its_run_h
     trainer.log(range(100_000))
     trainer.die()
     ensure_agent(directory)
-    until_now(lambda: directory.agent_runs())
-    time.sleep(1)
+    until_now(lambda: trainer.position().last_error)  # the agent has tried to reach the service
     serve.start()
     until_now(lambda: not agents_of(directory.path))
     assert_stored_once(client, trainer.run_id, "loss", 100_000)

@@ -249,6 +249,15 @@ async def test_a_noisy_producer_takes_turns_with_its_neighbours_on_the_stream(da
 
 async def test_reading_ahead_is_bounded(monkeypatch, database, run_id):
     monkeypatch.setattr(append_stream, "READ_AHEAD_POINTS", 2_000)
+    reader_waits = asyncio.Event()
+    wait_for_room = append_stream.AppendStream.wait_for_room
+
+    async def observed(stream: append_stream.AppendStream) -> None:
+        if not stream.has_room:
+            reader_waits.set()
+        await wait_for_room(stream)
+
+    monkeypatch.setattr(append_stream.AppendStream, "wait_for_room", observed)
     async with running_replica(database, max_queued_points=1_000) as replica, connected(replica) as channel:
         agent = Agent(channel)
         await two_of(agent, run_id)
@@ -256,9 +265,7 @@ async def test_reading_ahead_is_bounded(monkeypatch, database, run_id):
             await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
             for number in range(1, 11):
                 await agent.batches((0, number, [0.0] * 900))
-            while replica.metric("runstream_batches_received_total", protocol="grpc") < 4:
-                await asyncio.sleep(0.001)
-            await asyncio.sleep(0.1)
+            await asyncio.wait_for(reader_waits.wait(), 60)
             assert replica.metric("runstream_batches_received_total", protocol="grpc") == 4
             assert replica.pipeline._held_points.held == 2_700
         await agent.acks(p0=10)

@@ -22,6 +22,7 @@ from runstream_service.ingest.http_writes import HttpIngest
 from tests.integration.ingest.conftest import acknowledged, running_replica
 from tests.integration.ingest.test_http_writes import points
 from tests.support.callers import ANYONE, caller_in
+from tests.support.locks import waiting_for_locks
 
 
 async def test_an_unknown_run_is_not_found(replica):
@@ -216,7 +217,7 @@ async def test_streams_that_open_at_once_leave_connections_to_others(database, r
             opening = [asyncio.create_task(replica.open(run_id, rank=rank)) for rank in range(50)]
             while database.in_use < 6:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await waiting_for_locks(database, statements=5)
             assert database.in_use == 6
             assert await asyncio.wait_for(database.fetchval("SELECT 1"), 5) == 1
         assert len(await asyncio.gather(*opening)) == 50

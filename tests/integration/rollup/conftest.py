@@ -1,4 +1,4 @@
-"""A database to roll up, what should be in it, and ways to kill whoever is at it."""
+"""A database to roll up, the points that should be in it, and ways to kill a replica in the middle of a step."""
 
 from __future__ import annotations
 
@@ -39,16 +39,18 @@ SELECT series_id, step, time, value FROM metric_points_hot
 
 
 class KilledError(Exception):
-    """The replica that did a step is gone."""
+    """The replica was killed in the middle of a step."""
 
 
-async def terminate(killer: Database, connection: Connection) -> None:
-    """Ends the backend of a connection. The types are written out, as Citus has a function of the same name."""
-    await killer.execute("SELECT pg_terminate_backend($1::int, 10000::bigint)", connection.get_server_pid())
+async def terminate(killer: Database, connection: Connection) -> bool:
+    """Ends the backend of a connection; False if it had ended before. The types are written out because Citus has a
+    function of the same name."""
+    statement = "SELECT pg_terminate_backend($1::int, 10000::bigint)"
+    return bool(await killer.fetchval(statement, connection.get_server_pid()))
 
 
 class Fragile:
-    """A connection that dies after `survives` statements: the last one is done and answered, then nothing more."""
+    """A connection that dies after `survives` statements: the last of them is executed and answered."""
 
     def __init__(self, connection: Connection, survives: int, killer: Database) -> None:
         self._connection = connection
@@ -64,7 +66,7 @@ class Fragile:
             answer = await method(*arguments, **options)
             self._left -= 1
             if self._left == 0:
-                await terminate(self._killer, self._connection)
+                assert await terminate(self._killer, self._connection)
                 self._connection.terminate()
                 raise KilledError
             return answer
@@ -76,7 +78,7 @@ Step = Callable[[Connection], Awaitable[Any]]
 
 
 class RollupEnvironment:
-    """One database. `expected` is what is stored in it, `connection` one replica's."""
+    """One database to roll up. `expected` has the points that are stored in it; `connection` is that of one replica."""
 
     def __init__(self, database: Database, connection: Connection, run_id: UUID) -> None:
         self.database = database
@@ -88,7 +90,7 @@ class RollupEnvironment:
         self._readers: list[Connection] = []  # connections that are free
 
     def close(self) -> None:
-        """Ends its connections."""
+        """Closes its connections."""
         for connection in (self.connection, *self._readers):
             connection.terminate()
 

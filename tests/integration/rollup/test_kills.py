@@ -69,12 +69,13 @@ class DiesInCopy:
         self._connection = connection
         self._killer = killer
         self._method = method
+        self.killed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self, f"_{name}") if name == self._method else getattr(self._connection, name)
 
     async def _kill(self) -> None:
-        await terminate(self._killer, self._connection)
+        self.killed |= await terminate(self._killer, self._connection)
 
     async def _copy_from_query(self, *arguments: Any, output: Any, **options: Any) -> None:
         async def receive(data: bytes) -> None:
@@ -97,9 +98,11 @@ async def test_a_backend_that_dies_in_the_middle_of_a_copy_leaves_the_epoch_as_i
     series = await env.new_series(2)
     await env.append([point for one in series for point in line(one, 0, 20_000, value=0.1)])
     await env.cycle(until="seal")
-    async with env.replica() as victim:
+    async with env.replica() as replica:
+        victim = DiesInCopy(replica, env.database, method)
         with pytest.raises(Exception, match=r"terminat|connection|closed|lost|ended too early"):
-            await asyncio.wait_for(env.steps()["roll"](DiesInCopy(victim, env.database, method)), 30)
+            await asyncio.wait_for(env.steps()["roll"](victim), 30)
+        assert victim.killed
     assert (await env.states())[1] == "sealed"
     await env.check()
     assert await env.counts() == []

@@ -113,11 +113,13 @@ async def test_the_loop_lives_through_the_death_of_its_connections(env):
     (series,) = await env.new_series()
     replica = Replica(env.database)
     async with running(replica.loop) as task:
-        for first in range(0, 1_000, 100):
+        killed, first = 0, 0
+        while first < 1_000 or killed < 3:
             await env.append(line(series, first, 100))
-            await env.database.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runstream-rollup' "
-                "AND datname = current_database() AND pid <> $1",
+            first += 100
+            killed += await env.database.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE application_name = 'runstream-rollup' AND datname = current_database() AND pid <> $1",
                 env.connection.get_server_pid(),
             )
         await until(lambda: _empty(env))

@@ -101,7 +101,7 @@ async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
     for _ in range(20):
         await manual.write(loss, range(total, total + 3_000))
         total += 3_000
-        await asyncio.sleep(0.05)
+        await quick.reached(total)
     assert await quick.got(total) == list(range(total))
     assert len(steps) <= 5_000
     assert replica.metric("runstream_tail_fell_behind_total") >= 1
