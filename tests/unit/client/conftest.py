@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -68,20 +68,44 @@ def agent(journal_directory: Path) -> Iterator[TestAgent]:
     agent.stop()
 
 
+class StartRun(Protocol):
+    """`runstream.start_run`; `settings` replace defaults."""
+
+    def __call__(
+        self,
+        experiment: str | None = None,
+        name: str | None = None,
+        *,
+        run_id: str | None = None,
+        rank: int | None = None,
+        attempt: int | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+        address: str | None = None,
+        settings: Mapping[str, float] | None = None,
+    ) -> runstream.Run: ...
+
+
 @pytest.fixture
-def start_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstream.Run]]:
-    """`runstream.start_run`; what is left open is finished. `settings` replace defaults."""
+def start_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartRun]:
+    """Starts runs; what is left open is finished."""
     runs: list[runstream.Run] = []
     from_environment = _settings.from_environment
 
-    def start_run(*args: Any, settings: dict[str, Any] | None = None, **kwargs: Any) -> runstream.Run:
+    def start_run(
+        experiment: str | None = None,
+        name: str | None = None,
+        *,
+        settings: Mapping[str, float] | None = None,
+        **arguments: Any,
+    ) -> runstream.Run:
         with monkeypatch.context() as patch:
             patch.setattr(
                 _settings,
                 "from_environment",
-                lambda *given, **named: from_environment(*given, **named)._replace(**settings or {}),
+                lambda *given, **named: from_environment(*given, **named)._replace(**dict[str, Any](settings or {})),
             )
-            runs.append(runstream.start_run(*args, **kwargs))
+            runs.append(runstream.start_run(experiment, name, **arguments))
         return runs[-1]
 
     yield start_run
@@ -90,15 +114,13 @@ def start_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runstre
 
 
 @pytest.fixture
-def start(agent: TestAgent, start_run: Callable[..., runstream.Run]) -> Callable[..., runstream.Run]:
+def start(agent: TestAgent, start_run: StartRun) -> StartRun:
     """Starts runs that the agent of this test stores."""
     return start_run
 
 
 @pytest.fixture
-def start_carried(
-    start_run: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., runstream.Run]]:
+def start_carried(start_run: StartRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartRun]:
     """Starts runs whose points a thread of this process brings to the service."""
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     yield start_run

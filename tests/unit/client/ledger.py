@@ -16,7 +16,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grpc
 
@@ -180,7 +180,9 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
 
     # grpc
 
-    def Append(self, requests: Iterator[ingest_pb2.AppendRequest], context: Any) -> Iterator[Any]:
+    def Append(
+        self, requests: Iterator[ingest_pb2.AppendRequest], context: grpc.ServicerContext
+    ) -> Iterator[ingest_pb2.AppendResponse]:
         inbox: Inbox = queue.SimpleQueue()
         threading.Thread(target=_read, args=(requests, inbox), daemon=True).start()
         try:
@@ -190,7 +192,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         except Cut:
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
-    def _append(self, inbox: Inbox, context: Any) -> Iterator[Any]:
+    def _append(self, inbox: Inbox, context: grpc.ServicerContext) -> Iterator[ingest_pb2.AppendResponse]:
         first = inbox.get()
         if first is None:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "OPEN_EXPECTED", field="open")
@@ -215,7 +217,9 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
                 yield from self._take_of_one(members, message, is_first=message is first)
             message = inbox.get()
 
-    def _take_of_one(self, members: Members, request: ingest_pb2.AppendRequest, *, is_first: bool) -> Iterator[Any]:
+    def _take_of_one(
+        self, members: Members, request: ingest_pb2.AppendRequest, *, is_first: bool
+    ) -> Iterator[ingest_pb2.AppendResponse]:
         """A message of a stream of one producer. Whatever is wrong ends the stream."""
         kind = request.WhichOneof("message")
         if kind == "open":
@@ -233,7 +237,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         else:
             raise self._violation(f"unexpected {kind}", "MALFORMED_MESSAGE", "message")
 
-    def _take_of_many(self, members: Members, request: ingest_pb2.AppendRequest) -> Iterator[Any]:
+    def _take_of_many(self, members: Members, request: ingest_pb2.AppendRequest) -> Iterator[ingest_pb2.AppendResponse]:
         """A message of a stream of many producers. What is wrong with one ends that one alone."""
         kind = request.WhichOneof("message")
         if kind == "open":
@@ -256,7 +260,9 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         else:
             raise self._violation(f"unexpected {kind}", "MALFORMED_MESSAGE", "message")
 
-    def _ends_alone(self, members: Members, index: int, answer: Callable[[], Any]) -> Iterator[Any]:
+    def _ends_alone(
+        self, members: Members, index: int, answer: Callable[[], ingest_pb2.AppendResponse | None]
+    ) -> Iterator[ingest_pb2.AppendResponse]:
         try:
             response = answer()
             if response is not None:
@@ -363,8 +369,8 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
 
     def _store(self, member: Member, batch: ingest_pb2.Batch) -> list[ingest_pb2.Refusal]:
         """Stores the points of a batch that may be stored; returns the refusals of the others, by reason."""
-        refused: Counter[Any] = Counter()
-        examples: dict[Any, str] = {}
+        refused: Counter[ingest_pb2.RefusalReason] = Counter()
+        examples: dict[ingest_pb2.RefusalReason, str] = {}
         columns = (batch.series_index, batch.step, batch.time_unix_us, batch.value)
         for index, step, time_us, value in zip(*columns, strict=True):
             key = member.keys[index]
@@ -378,7 +384,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
             for reason, count in refused.items()
         ]
 
-    def _refusal_of(self, key: str, time_us: int) -> Any:
+    def _refusal_of(self, key: str, time_us: int) -> ingest_pb2.RefusalReason | None:
         if not key:
             return ingest_pb2.REFUSAL_REASON_KEY_EMPTY
         if len(key) > 250 or key in self.refuse_keys:
@@ -389,7 +395,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
             return ingest_pb2.REFUSAL_REASON_TIME_OUT_OF_RANGE
         return None
 
-    def _fence(self, members: Members, fenced: Fenced) -> Iterator[Any]:
+    def _fence(self, members: Members, fenced: Fenced) -> Iterator[ingest_pb2.AppendResponse]:
         """A producer of this stream was opened on another one."""
         for index, member in members.by_index.items():
             if member is not None and member.opened.producer_id == fenced.producer_id:

@@ -34,7 +34,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.hold: threading.Event | None = None
         self.other_run_id = ""  # of the run that a derived id leads to, if not to its own
 
-    def _enter(self, method: str, request: Any, context: Any) -> run_pb2.Run:
+    def _enter(self, method: str, request: Any, context: grpc.ServicerContext) -> run_pb2.Run:
         if self.hold is not None:
             self.hold.wait(20)
         with self.ledger.lock:
@@ -55,7 +55,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
                 Refused(deleted, "RUN_DELETED", "the run is deleted", field="run_id").abort(context)
             return run or run_pb2.Run()
 
-    def check(self, method: str, request: Any, context: Any) -> None:
+    def check(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
         """What the service or a proxy has against a call."""
         invalid = grpc.StatusCode.INVALID_ARGUMENT
         if not is_run_id(request.run_id):
@@ -68,7 +68,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         if request.ByteSize() > self.max_bytes:
             Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "", "Received message larger than max").abort(context)
 
-    def CreateRun(self, request: run_pb2.CreateRunRequest, context: Any) -> run_pb2.CreateRunResponse:
+    def CreateRun(self, request: run_pb2.CreateRunRequest, context: grpc.ServicerContext) -> run_pb2.CreateRunResponse:
         run_id = self.other_run_id or request.run_id if request.derived else request.run_id
         run = self._enter("CreateRun", request, context)
         with self.ledger.lock:
@@ -85,10 +85,10 @@ class Runs(run_pb2_grpc.RunServiceServicer):
             run = self.ledger.runs[run_id]
         return run_pb2.CreateRunResponse(run=run, created=created)
 
-    def GetRun(self, request: run_pb2.GetRunRequest, context: Any) -> run_pb2.GetRunResponse:
+    def GetRun(self, request: run_pb2.GetRunRequest, context: grpc.ServicerContext) -> run_pb2.GetRunResponse:
         return run_pb2.GetRunResponse(run=self._enter("GetRun", request, context))
 
-    def LogParams(self, request: run_pb2.LogParamsRequest, context: Any) -> run_pb2.LogParamsResponse:
+    def LogParams(self, request: run_pb2.LogParamsRequest, context: grpc.ServicerContext) -> run_pb2.LogParamsResponse:
         run = self._enter("LogParams", request, context)
         for key, value in request.params.items():
             if run.params.get(key, value) != value:
@@ -98,11 +98,11 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         run.params.update(request.params)
         return run_pb2.LogParamsResponse()
 
-    def SetTags(self, request: run_pb2.SetTagsRequest, context: Any) -> run_pb2.SetTagsResponse:
+    def SetTags(self, request: run_pb2.SetTagsRequest, context: grpc.ServicerContext) -> run_pb2.SetTagsResponse:
         self._enter("SetTags", request, context).tags.update(request.tags)
         return run_pb2.SetTagsResponse()
 
-    def FinishRun(self, request: run_pb2.FinishRunRequest, context: Any) -> run_pb2.FinishRunResponse:
+    def FinishRun(self, request: run_pb2.FinishRunRequest, context: grpc.ServicerContext) -> run_pb2.FinishRunResponse:
         run = self._enter("FinishRun", request, context)
         run.status = request.status
         run.end_time_unix_us = request.end_time_unix_us
@@ -118,7 +118,7 @@ class Queries(query_pb2_grpc.QueryServiceServicer):
         self.tail_faults: list[Refused] = []
         self.cursors: list[bytes] = []
 
-    def Tail(self, request: query_pb2.TailRequest, context: Any) -> Iterator[query_pb2.TailResponse]:
+    def Tail(self, request: query_pb2.TailRequest, context: grpc.ServicerContext) -> Iterator[query_pb2.TailResponse]:
         self.cursors.append(request.cursor)
         if self.tail_faults:
             self.tail_faults.pop(0).abort(context)
@@ -129,7 +129,9 @@ class Queries(query_pb2_grpc.QueryServiceServicer):
         context.add_callback(gone.set)
         gone.wait(20)
 
-    def History(self, request: query_pb2.HistoryRequest, context: Any) -> Iterator[query_pb2.HistoryResponse]:
+    def History(
+        self, request: query_pb2.HistoryRequest, context: grpc.ServicerContext
+    ) -> Iterator[query_pb2.HistoryResponse]:
         if request.run_id not in self.ledger.runs:
             Refused(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND", "no such run", field="run_id").abort(context)
         series: dict[tuple[str, int, int], list[Point]] = {}
@@ -156,7 +158,9 @@ class Queries(query_pb2_grpc.QueryServiceServicer):
                     value=[point[3] for point in piece],
                 )
 
-    def Latest(self, request: query_pb2.LatestRequest, context: Any) -> Iterator[query_pb2.LatestResponse]:
+    def Latest(
+        self, request: query_pb2.LatestRequest, context: grpc.ServicerContext
+    ) -> Iterator[query_pb2.LatestResponse]:
         latest: dict[tuple[str, int, int], Point] = {}
         for point in self.ledger.points:
             name = (point[0], point[4], point[5])
@@ -197,17 +201,21 @@ class Gate(grpc.ServerInterceptor):
         """Token and workspace of the calls of a method."""
         return [(token, workspace) for name, token, workspace in list(self.seen) if name == method]
 
-    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         metadata = dict(handler_call_details.invocation_metadata)
-        token = metadata.get("authorization", "").removeprefix("Bearer ")
-        workspace = metadata.get("x-mlflow-workspace", "")
+        token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
+        workspace = str(metadata.get("x-mlflow-workspace", ""))
         self.seen.append((handler_call_details.method.rpartition("/")[2], token, workspace))
         refusal = self.refusal_of(token, workspace)
         handler = continuation(handler_call_details)
         if refusal is None or handler is None:
             return handler
 
-        def refuse(_request: Any, context: grpc.ServicerContext) -> None:
+        def refuse(_request: object, context: grpc.ServicerContext) -> None:
             refusal.abort(context)
 
         if handler.request_streaming:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-import runstream
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -20,9 +20,7 @@ from tests.unit.client.stored_journals import TestAgent
     ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )
 @pytest.mark.parametrize("finished", [False, True])
-def test_log_never_raises_and_counts_what_it_refuses(
-    start: Callable[..., runstream.Run], metrics: Any, finished: Any
-) -> None:
+def test_log_never_raises_and_counts_what_it_refuses(start: StartRun, metrics: object, finished: bool) -> None:
     run: Any = start("e")
     if finished:
         run.finish()
@@ -35,15 +33,13 @@ def test_log_never_raises_and_counts_what_it_refuses(
     assert sum(run.stats().refused.values()) == run.stats().logged == 3
 
 
-def test_an_empty_dict_is_nothing(start: Callable[..., runstream.Run]) -> None:
+def test_an_empty_dict_is_nothing(start: StartRun) -> None:
     run = start("e")
     run.log({})
     assert run.stats().logged == 0
 
 
-def test_a_refused_value_is_warned_about_once_with_its_key(
-    start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refused_value_is_warned_about_once_with_its_key(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run = start("e")
     for _ in range(5):
         run.log({"good": 1.0, "shape": np.zeros(3), "text": "x"})
@@ -55,11 +51,11 @@ def test_a_refused_value_is_warned_about_once_with_its_key(
     assert dict(run.stats().refused) == {"bad_value": 10}
 
 
-def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start: Callable[..., runstream.Run]) -> None:
+def test_a_log_handler_that_fails_or_logs_metrics_itself_does_no_harm(start: StartRun) -> None:
     run = start("e")
 
     class Handler(logging.Handler):
-        def emit(self, record: Any) -> None:
+        def emit(self, record: logging.LogRecord) -> None:
             run.log({"from_handler": 1.0})
             raise RuntimeError("broken handler")
 
@@ -114,7 +110,7 @@ class OutOfMemory(RuntimeError):
 
 @pytest.mark.parametrize("where", ["shape", "detach", "clone", "float"])
 def test_a_value_that_raises_costs_itself_alone(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture, where: Any
+    agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     run = start("e")
     for step in range(3):
@@ -126,7 +122,7 @@ def test_a_value_that_raises_costs_itself_alone(
     assert "OutOfMemory: out of memory" in caplog.text
 
 
-def test_nothing_gets_out_of_log(start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_gets_out_of_log(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     class Row(dict[str, float]):
         def keys(self) -> Any:
             raise OutOfMemory
@@ -160,7 +156,7 @@ def test_nothing_gets_out_of_log(start: Callable[..., runstream.Run], caplog: py
 
 
 def test_a_param_or_tag_that_raises_costs_itself_alone(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Silent:
         def __str__(self) -> str:
@@ -191,7 +187,7 @@ class ItemsOf(Mapping[Any, Any]):
     def items(self) -> Any:
         return self._items
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: str) -> Any:
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Any]:
@@ -202,7 +198,7 @@ class ItemsOf(Mapping[Any, Any]):
 
 
 def test_bad_params_and_tags_warn_and_do_not_raise(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Silent:
         def __str__(self) -> str:

@@ -61,7 +61,7 @@ def test_after_the_largest_step_of_all_steps_count_on_from_the_one_before() -> N
 
 
 @pytest.mark.parametrize("time_unix_us", ["now", math.nan, -62_135_596_800_000_001, 253_402_300_800_000_000])
-def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us: Any) -> None:
+def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us: object) -> None:
     buffer, _ = make()
     buffer.put({"a": 1.0}, 0, time_unix_us)
     assert buffer.refused == {"bad_time": 1}
@@ -72,7 +72,7 @@ def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us: Any) -> None
     [(1_764_300_000, "seconds"), (1_764_300_000_000, "milliseconds"), (1_764_300_000.5, "seconds")],
 )
 def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(
-    time_unix_us: Any, unit: Any, caplog: pytest.LogCaptureFixture
+    time_unix_us: float, unit: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     buffer, _ = make()
     for _ in range(3):
@@ -87,7 +87,7 @@ def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(
 
 
 @pytest.mark.parametrize("time_unix_us", [0, 42, -1, 1_764_300_000_000_000, np.int64(1_764_300_000_000_000)])
-def test_other_times_are_not_warned_about(time_unix_us: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_times_are_not_warned_about(time_unix_us: object, caplog: pytest.LogCaptureFixture) -> None:
     buffer, _ = make()
     buffer.put({"a": 1.0}, 0, time_unix_us)
     buffer._logger.flush(buffer.refused)

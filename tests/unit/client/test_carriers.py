@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-import runstream
 from runstream._lifecycle import process_state
 from runstream._repetition import Repetition
 from runstream.agent.launch import AgentState
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.services import Service
 
 
@@ -31,7 +30,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(environ: Any) -> None:
+    def refuse(environ: object) -> None:
         raise OSError("no directory for journals: everything is read-only; set RUNSTREAM_DIR to one that is not")
 
     monkeypatch.setattr(Directory, "choose", refuse)
@@ -39,7 +38,7 @@ def no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(
     service: Service,
-    start_run: Callable[..., runstream.Run],
+    start_run: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -55,7 +54,7 @@ def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(
 
 def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
     service: Service,
-    start_run: Callable[..., runstream.Run],
+    start_run: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -63,7 +62,7 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     start = threading.Thread.start
 
-    def refuse(thread: Any) -> None:
+    def refuse(thread: threading.Thread) -> None:
         if thread.name == "runstream-trial" and sum(t.name == thread.name for t in threading.enumerate()) >= 5:
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -81,10 +80,10 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
 @pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
 def test_where_threads_are_greenlets_no_thread_sends(
     service: Service,
-    start_run: Callable[..., runstream.Run],
+    start_run: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    library: Any,
+    library: str,
 ) -> None:
     patched = types.SimpleNamespace(is_module_patched=lambda _: True, is_monkey_patched=lambda _: True)
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
@@ -96,7 +95,7 @@ def test_where_threads_are_greenlets_no_thread_sends(
 
 
 def test_one_failed_start_of_an_agent_is_not_the_end_of_it(
-    start_run: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start_run: StartRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     states = [AgentState("failed", 0, 1, "busy"), AgentState("starting"), AgentState("running", 1)]
     monkeypatch.setattr(
@@ -109,7 +108,7 @@ def test_one_failed_start_of_an_agent_is_not_the_end_of_it(
 
 
 def test_without_a_directory_points_are_sent_from_memory(
-    service: Service, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
+    service: Service, start_run: StartRun, no_directory: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run("e", address=service.address, params={"a": 1})
     for step in range(3_000):
@@ -125,7 +124,7 @@ def test_without_a_directory_points_are_sent_from_memory(
 
 
 def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(
-    service: Service, start_run: Callable[..., runstream.Run], no_directory: Any, caplog: pytest.LogCaptureFixture
+    service: Service, start_run: StartRun, no_directory: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.stop()
     run = start_run("e", address=service.address)

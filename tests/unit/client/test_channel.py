@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -32,7 +32,7 @@ def is_closed(channel: grpc.Channel) -> bool:
     return False
 
 
-def test_a_renewed_channel_serves_its_users_to_the_end_and_others_get_a_new_one(channels: Any) -> None:
+def test_a_renewed_channel_serves_its_users_to_the_end_and_others_get_a_new_one(channels: Channels) -> None:
     with channels.lease(ENDPOINT) as staying:
         with channels.lease(ENDPOINT) as leaving:
             assert leaving is staying
@@ -44,7 +44,7 @@ def test_a_renewed_channel_serves_its_users_to_the_end_and_others_get_a_new_one(
     assert not is_closed(new)
 
 
-def test_whoever_is_told_second_joins_the_channel_that_the_first_got(channels: Any) -> None:
+def test_whoever_is_told_second_joins_the_channel_that_the_first_got(channels: Channels) -> None:
     with channels.lease(ENDPOINT) as first, channels.lease(ENDPOINT) as second:
         channels.replace(ENDPOINT, first)
         with channels.lease(ENDPOINT) as new:
@@ -54,12 +54,12 @@ def test_whoever_is_told_second_joins_the_channel_that_the_first_got(channels: A
 
 
 def test_of_a_list_of_addresses_the_next_one_is_tried_first_after_a_failure(
-    channels: Any, monkeypatch: pytest.MonkeyPatch
+    channels: Channels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     targets: list[str] = []
     new_channel = grpc.insecure_channel
 
-    def spy(target: str, options: Any) -> grpc.Channel:
+    def spy(target: str, options: Sequence[tuple[str, object]] | None) -> grpc.Channel:
         targets.append(target)
         return new_channel(target, options)
 
@@ -75,7 +75,7 @@ def test_of_a_list_of_addresses_the_next_one_is_tried_first_after_a_failure(
     assert tried == [orders[(first + turn) % 3] for turn in range(6)]
 
 
-def test_a_fork_waits_for_the_users_of_a_renewed_channel(channels: Any) -> None:
+def test_a_fork_waits_for_the_users_of_a_renewed_channel(channels: Channels) -> None:
     with channels.lease(ENDPOINT) as channel:
         channels.replace(ENDPOINT, channel)
         assert not channels.before_fork(time.monotonic())
@@ -83,7 +83,7 @@ def test_a_fork_waits_for_the_users_of_a_renewed_channel(channels: Any) -> None:
     assert channels.before_fork(time.monotonic())
 
 
-def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(channels: Any) -> None:
+def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(channels: Channels) -> None:
     cancelled: list[bool] = []
 
     class Stream:
@@ -108,7 +108,7 @@ def test_a_fork_does_not_wait_for_a_stream_that_nobody_reads_at_the_moment(chann
 
 @pytest.mark.parametrize("value", ["0", "false"])
 def test_a_child_in_which_grpc_would_abort_gets_an_error(
-    channels: Any, monkeypatch: pytest.MonkeyPatch, value: Any
+    channels: Channels, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", value)
     with channels.for_child().lease(ENDPOINT):  # the parent has not used gRPC

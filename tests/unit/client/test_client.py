@@ -1,6 +1,7 @@
 """The read side: columns, and errors that say what to do."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -101,7 +102,9 @@ def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_t
         (grpc.StatusCode.UNIMPLEMENTED, runstream.ServiceError),
     ],
 )
-def test_every_status_has_its_exception(service: TestService, code: Any, kind: Any) -> None:
+def test_every_status_has_its_exception(
+    service: TestService, code: grpc.StatusCode, kind: type[runstream.RunstreamError]
+) -> None:
     service.runs.faults = [Refused(code, "REASON", "in words", retry_s=1.5, field="where")]
     with pytest.raises(kind, match="in words") as caught:
         runstream.Client(service.address).get_run("0" * 32)
@@ -114,7 +117,7 @@ def test_every_status_has_its_exception(service: TestService, code: Any, kind: A
 @pytest.mark.reference_only("sends what the real service never does")
 def test_details_that_are_no_details_leave_the_status_code(service: TestService) -> None:
     class Odd(Refused):
-        def abort(self, context: Any) -> None:
+        def abort(self, context: grpc.ServicerContext) -> None:
             context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
             context.abort(grpc.StatusCode.NOT_FOUND, "odd")
 
@@ -138,10 +141,10 @@ def test_a_string_is_one_key_everywhere(service: Service) -> None:
 
 
 @pytest.mark.parametrize("call", ["tail", "latest", "stream_history", "chart", "delete_series"])
-def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch: pytest.MonkeyPatch, call: Any) -> None:
+def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     requests = []
 
-    def seen(address: Any, request: Any, *_: Any) -> Any:
+    def seen(address: str, request: Any, *_: Any) -> Any:
         requests.append(request)
         return iter(())
 
@@ -214,7 +217,9 @@ def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service: Servi
         (lambda client, run: client.chart([run, None], "loss"), TypeError, "run_ids must be strings, not NoneType"),
     ],
 )
-def test_an_argument_of_a_wrong_form_is_named(call: Any, error: Any, words: Any) -> None:
+def test_an_argument_of_a_wrong_form_is_named(
+    call: Callable[[runstream.Client, str], object], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         call(runstream.Client("127.0.0.1:1"), "0" * 32)
 

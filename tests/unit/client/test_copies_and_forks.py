@@ -9,20 +9,20 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import runstream
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
-def test_a_copy_is_the_same_handle(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_copy_is_the_same_handle(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     assert copy.copy(run) is run
     assert copy.deepcopy({"logger": [run]})["logger"][0] is run
     assert pickle.loads(pickle.dumps(run)) is run
 
 
-def in_a_forked_child(do: Any) -> None:
+def in_a_forked_child(do: Callable[[], object]) -> None:
     pid = os.fork()
     if pid == 0:
         signal.alarm(30)
@@ -35,9 +35,7 @@ def in_a_forked_child(do: Any) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(agent: TestAgent, start: StartRun) -> None:
     run = start("e", "n", rank=0, attempt=2)
     run.log({"loss": 0.0}, step=0)
     sent = pickle.dumps(run)
@@ -58,7 +56,7 @@ def test_a_handle_that_arrives_in_another_process_records_to_the_same_run(
     assert len(agent.runs) == 1
 
 
-def test_a_handle_that_was_finished_arrives_finished(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_handle_that_was_finished_arrives_finished(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     sent = pickle.dumps(run)
     run.finish()
@@ -68,9 +66,7 @@ def test_a_handle_that_was_finished_arrives_finished(agent: TestAgent, start: Ca
     assert pickle.loads(sent).finish()
 
 
-def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     run.log({"loss": 0.0})
     assert run.flush(120)
@@ -89,7 +85,7 @@ def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(
     assert run.finish()
 
 
-def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent: TestAgent, start: StartRun) -> None:
     runs = [start("e") for _ in range(3)]
     for number in range(30):
         for run in runs:
@@ -107,9 +103,7 @@ def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent: TestAgent, start: 
     assert all(len(agent.values(f"child{number}")) == 3 for number in range(30))
 
 
-def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_locks_that_a_child_inherits_are_freed_with_the_parents_journal(agent: TestAgent, start: StartRun) -> None:
     """Otherwise the agent would take the journal of a dead parent for one that is being written."""
     run = start("e")
     assert run.flush(120)

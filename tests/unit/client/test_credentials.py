@@ -51,7 +51,7 @@ def token_of(endpoint: Endpoint) -> str:
     return endpoint.credentials.read(endpoint.address).secret.reveal()
 
 
-def test_arguments_win_over_the_environment_the_project_and_the_login(project: Any, home: Any) -> None:
+def test_arguments_win_over_the_environment_the_project_and_the_login(project: Path, home: dict[str, str]) -> None:
     project.write_text('address = "grpcs://project:1"\nworkspace = "of-project"\nexperiment = "digits"\n')
     log_in(home, "grpcs://team:50051", workspace="of-login")
     environ = {**home, "RUNSTREAM_ADDRESS": "variable:1", "RUNSTREAM_WORKSPACE": "of-variable", "RUNSTREAM_TOKEN": "v"}
@@ -74,7 +74,7 @@ def test_arguments_win_over_the_environment_the_project_and_the_login(project: A
     assert settings.endpoint.credentials.workspace == "of-login"
 
 
-def test_a_login_that_others_can_read_is_not_used(home: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_login_that_others_can_read_is_not_used(home: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     login = log_in(home)
     assert os.stat(login.path).st_mode & 0o777 == 0o600
     os.chmod(login.path, 0o640)
@@ -82,7 +82,7 @@ def test_a_login_that_others_can_read_is_not_used(home: Any, caplog: pytest.LogC
     assert "other users can read it" in caplog.text
 
 
-def test_a_login_that_is_made_again_is_used_by_calls_that_follow(home: Any) -> None:
+def test_a_login_that_is_made_again_is_used_by_calls_that_follow(home: dict[str, str]) -> None:
     log_in(home)
     endpoint = resolve(None, home)
     Login(login_path(home), "grpcs://team:50051", token=Secret("another")).save()
@@ -125,21 +125,21 @@ def test_a_bad_token_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) 
         ("workspace = 'a b'", "expected the name of a workspace"),
     ],
 )
-def test_a_wrong_project_file_is_named(project: Any, text: Any, words: Any) -> None:
+def test_a_wrong_project_file_is_named(project: Path, text: str, words: str) -> None:
     project.write_text(text)
     with pytest.raises(ValueError, match=words) as caught:
         from_environment(None, {})
     assert str(project) in str(caught.value)
 
 
-def test_a_project_file_that_anybody_may_write_is_not_used(project: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_project_file_that_anybody_may_write_is_not_used(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     project.write_text('address = "evil:1"')
     os.chmod(project, 0o666)
     assert Project.find() == Project()
     assert "is ignored" in caplog.text
 
 
-def test_a_working_directory_that_is_gone_has_no_project(project: Any) -> None:
+def test_a_working_directory_that_is_gone_has_no_project(project: Path) -> None:
     directory = Path.cwd()
     directory.rmdir()
     assert Project.find() == Project()
@@ -157,12 +157,12 @@ def test_a_working_directory_that_is_gone_has_no_project(project: Any) -> None:
         ("unix:/tmp/x", "unix:/tmp/x"),
     ],
 )
-def test_addresses_have_one_form(given: Any, address: Any) -> None:
+def test_addresses_have_one_form(given: str, address: str) -> None:
     assert check_address(given) == address
 
 
 @pytest.mark.parametrize("given", ["http://host:1", "grpcs://", "https://host", "https://host:1/x", "grpcs://u:p@h:1"])
-def test_an_address_of_no_known_form_is_refused(given: Any) -> None:
+def test_an_address_of_no_known_form_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match="address"):
         check_address(given)
 
@@ -187,7 +187,7 @@ def test_a_certificate_without_its_key_is_refused() -> None:
         ("ipv4:10.0.0.1:1,10.0.0.2:1", True),
     ],
 )
-def test_a_token_without_tls_is_exposed_beyond_loopback(address: Any, exposed: Any) -> None:
+def test_a_token_without_tls_is_exposed_beyond_loopback(address: str, exposed: bool) -> None:
     assert is_exposed(resolve(address, {"RUNSTREAM_TOKEN": "t"})) is exposed
     assert not is_exposed(resolve(address, {}))
 

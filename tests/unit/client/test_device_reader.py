@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from runstream._device_values import DeviceValue
 class Value(DeviceValue):
     """Ready from `computed` on; reading it, or asking whether it is ready, hangs until `released`."""
 
-    def __init__(self, number: Any = 1.0, hangs_in: str = "", computed: bool = True) -> None:
+    def __init__(self, number: object = 1.0, hangs_in: str = "", computed: bool = True) -> None:
         self.number, self.hangs_in = number, hangs_in
         self.computed, self.hanging, self.released = threading.Event(), threading.Event(), threading.Event()
         self.questions = 0
@@ -29,7 +28,7 @@ class Value(DeviceValue):
         self._hang("ready")
         return self.computed.is_set()
 
-    def read(self) -> Any:
+    def read(self) -> object:
         self._hang("read")
         if isinstance(self.number, Exception):
             raise self.number
@@ -41,12 +40,12 @@ class Value(DeviceValue):
             self.released.wait(60)
 
 
-def point(value: Any, step: Any = 0) -> DevicePoint:
+def point(value: object, step: object = 0) -> DevicePoint:
     return DevicePoint(1, "loss", step, 0, value, time.monotonic())
 
 
 @pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceReader]:
     monkeypatch.setattr(_device_reader, "_STUCK_S", 0.05)
     reader = DeviceReader(lambda: None)
     yield reader
@@ -65,7 +64,7 @@ def started_since(before: list[threading.Thread]) -> int:
     return sum(t.name == "runstream-device-reader" and t not in before for t in threading.enumerate())
 
 
-def test_ready_points_are_read_in_one_round_and_in_order(reader: Any) -> None:
+def test_ready_points_are_read_in_one_round_and_in_order(reader: DeviceReader) -> None:
     points = [point(Value(float(n))) for n in range(300)]
     reader.submit(points)
     read = reader.collect(20)
@@ -73,7 +72,7 @@ def test_ready_points_are_read_in_one_round_and_in_order(reader: Any) -> None:
     assert [one.value for one in read] == [float(n) for n in range(300)]
 
 
-def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader: Any) -> None:
+def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader: DeviceReader) -> None:
     late, other = Value(1.0, computed=False), Value(2.0)
     reader.submit([point(late), point(other)])
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [2.0]
@@ -86,7 +85,7 @@ def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader: 
 
 
 @pytest.mark.parametrize("where", ["ready", "read"])
-def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader: Any, where: Any) -> None:
+def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader: DeviceReader, where: str) -> None:
     hanging = Value(1.0, hangs_in=where)
     reader.submit([point(hanging), point(Value(2.0))])
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [2.0]
@@ -94,7 +93,7 @@ def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader: An
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [1.0]
 
 
-def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: Any) -> None:
+def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: DeviceReader) -> None:
     before = threading.enumerate()
     hanging = [Value(float(n), hangs_in="read") for n in range(10)]
     reader.submit([point(value) for value in hanging])
@@ -113,7 +112,7 @@ def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: Any) -
     assert started_since(before) == 1
 
 
-def test_a_point_that_was_given_up_is_not_touched_any_more(reader: Any) -> None:
+def test_a_point_that_was_given_up_is_not_touched_any_more(reader: DeviceReader) -> None:
     late = Value(computed=False)
     abandoned = point(late)
     reader.submit([abandoned])
@@ -127,7 +126,7 @@ def test_a_point_that_was_given_up_is_not_touched_any_more(reader: Any) -> None:
     assert late.questions <= asked + 1
 
 
-def test_bad_values_and_steps_are_refused_each_on_its_own(reader: Any) -> None:
+def test_bad_values_and_steps_are_refused_each_on_its_own(reader: DeviceReader) -> None:
     points = [
         point(Value(RuntimeError("device lost"))),
         point(Value("text")),
@@ -149,7 +148,7 @@ def test_bad_values_and_steps_are_refused_each_on_its_own(reader: Any) -> None:
     assert (points[-1].step, points[-1].value) == (7, 2.0)
 
 
-def test_without_a_thread_points_wait_until_there_is_one(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_points_wait_until_there_is_one(reader: DeviceReader, monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
 
     def fail(self: threading.Thread) -> None:

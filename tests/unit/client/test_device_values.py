@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import runstream
 from runstream._packer import DeviceLimits
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 from tests.unit.client.test_values import Tensor
 
 
-def test_an_accelerator_value_is_read_by_another_thread(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_an_accelerator_value_is_read_by_another_thread(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     run.log({"loss": Tensor(1.25, "cuda", threading.get_ident())}, step=0)
     assert run.flush(120)
@@ -57,7 +57,7 @@ def gate() -> Iterator[Gate]:
 
 
 def test_a_device_value_that_never_becomes_ready_holds_up_nothing_else(
-    agent: TestAgent, start: Callable[..., runstream.Run], gate: Any
+    agent: TestAgent, start: StartRun, gate: Gate
 ) -> None:
     run = start("e")
     run.log({"loss": gate, "lr": 0.1}, step=0)
@@ -73,7 +73,7 @@ def test_a_device_value_that_never_becomes_ready_holds_up_nothing_else(
 
 
 def test_another_device_value_is_read_although_one_hangs(
-    agent: TestAgent, start: Callable[..., runstream.Run], gate: Any, monkeypatch: pytest.MonkeyPatch
+    agent: TestAgent, start: StartRun, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runstream._device_reader._STUCK_S", 0.05)
     run = start("e")
@@ -88,7 +88,7 @@ def test_another_device_value_is_read_although_one_hangs(
 
 
 def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(
-    agent: TestAgent, start: Callable[..., runstream.Run], gate: Any, caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start("e")
     run.log({"loss": gate}, step=0)
@@ -104,8 +104,8 @@ def test_a_device_value_that_is_not_ready_at_the_end_is_counted_and_named(
 
 
 def test_a_device_value_that_is_late_is_reported_with_its_key_and_given_up_in_the_end(
-    start: Callable[..., runstream.Run],
-    gate: Any,
+    start: StartRun,
+    gate: Gate,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -121,9 +121,7 @@ def test_a_device_value_that_is_late_is_reported_with_its_key_and_given_up_in_th
     assert caplog.text.count("a value of metric 'loss' has not been computed by its device for") == 1
 
 
-def test_a_step_on_a_device_is_read_later_and_steps_count_on_from_it(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_a_step_on_a_device_is_read_later_and_steps_count_on_from_it(agent: TestAgent, start: StartRun) -> None:
     run: Any = start("e")
     thread = threading.get_ident()
     run.log({"loss": 1.0, "lr": Tensor(0.5, "cuda", thread)}, step=Tensor(7, "cuda", thread))
@@ -139,7 +137,7 @@ def test_a_step_on_a_device_is_read_later_and_steps_count_on_from_it(
     assert dict(run.stats().refused) == {"bad_step": 1}
 
 
-def test_a_step_on_a_device_is_not_shown_on_the_thread_that_logs(start: Callable[..., runstream.Run]) -> None:
+def test_a_step_on_a_device_is_not_shown_on_the_thread_that_logs(start: StartRun) -> None:
     class Shown(Tensor):
         def __repr__(self) -> str:
             raise AssertionError("the step was read to be shown")

@@ -17,16 +17,17 @@ from runstream import run as run_module
 from runstream._lifecycle import process_state
 from runstream.journal import RecordType
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
 @pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> Any:
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """No thread of runstream can be started until `threads.append(True)`; all others can."""
     allowed: list[bool] = []
     start = threading.Thread.start
 
-    def refuse(thread: Any) -> None:
+    def refuse(thread: threading.Thread) -> None:
         if thread.name.startswith("runstream-") and not allowed:
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -37,7 +38,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_without_a_thread_nothing_raises_and_one_warning_says_so(
-    agent: TestAgent, threads: Any, caplog: pytest.LogCaptureFixture
+    agent: TestAgent, threads: list[bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     with runstream.start_run("e", params={"a": 1}) as run:
         run.log({"loss": 1.0})
@@ -55,7 +56,7 @@ def test_without_a_thread_nothing_raises_and_one_warning_says_so(
     until_now(lambda: not process_state.recorder.running)
 
 
-def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent: TestAgent, threads: Any) -> None:
+def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent: TestAgent, threads: list[bool]) -> None:
     with runstream.start_run("e") as run:
         run.log({"loss": 1.0})
     threads.append(True)
@@ -66,7 +67,9 @@ def test_a_run_that_ended_without_a_thread_does_not_keep_the_next_one(agent: Tes
     assert dict(run.stats().refused) == {"no_threads": 1}
 
 
-def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent: TestAgent, threads: Any) -> None:
+def test_a_thread_that_can_be_started_later_records_what_was_logged_before(
+    agent: TestAgent, threads: list[bool]
+) -> None:
     run = runstream.start_run("e")
     run.log({"loss": 1.0})
     threads.append(True)
@@ -76,9 +79,7 @@ def test_a_thread_that_can_be_started_later_records_what_was_logged_before(agent
     assert run.finish()
 
 
-def test_what_the_agent_settles_at_the_last_moment_counts(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_what_the_agent_settles_at_the_last_moment_counts(agent: TestAgent, start: StartRun) -> None:
     agent.held = True
     run = start("e")
     for step in range(2_000):
@@ -90,7 +91,7 @@ def test_what_the_agent_settles_at_the_last_moment_counts(
     assert agent.status(run.run_id) == "FINISHED"
 
 
-def test_after_its_end_a_run_makes_no_other_journal(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_after_its_end_a_run_makes_no_other_journal(agent: TestAgent, start: StartRun) -> None:
     """At the exit, one run may wait for the service for long, while the journals of the others are settled and deleted.
     An empty one would look like that of a process that died."""
     run, other = start("e"), start("e")
@@ -112,7 +113,7 @@ def test_after_its_end_a_run_makes_no_other_journal(agent: TestAgent, start: Cal
 
 def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(
     agent: TestAgent,
-    start: Callable[..., runstream.Run],
+    start: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -124,7 +125,7 @@ def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(
     agent.wait_for(lambda: agent.status(run.run_id) == "FINISHED")
 
 
-def test_a_second_finish_returns_what_the_first_returned(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_second_finish_returns_what_the_first_returned(agent: TestAgent, start: StartRun) -> None:
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})
@@ -137,7 +138,7 @@ def test_a_second_finish_returns_what_the_first_returned(agent: TestAgent, start
 
 
 def test_two_threads_that_finish_one_run_finish_it_once(
-    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+    agent: TestAgent, start: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", str(time.time_ns() % 1_000_000))
@@ -162,23 +163,21 @@ def test_two_threads_that_finish_one_run_finish_it_once(
     assert sum(run_module._finished.values()) - sum(before.values()) == 1
 
 
-def interrupt(after_s: Any, action: Any) -> None:
+def interrupt(after_s: float, action: Callable[[], object]) -> None:
     """Runs `action` in a signal handler of the main thread."""
     signal.signal(signal.SIGALRM, lambda *_: action())
     signal.setitimer(signal.ITIMER_REAL, after_s)
 
 
 @pytest.fixture
-def alarm() -> Iterator[Any]:
+def alarm() -> Iterator[None]:
     before = signal.getsignal(signal.SIGALRM)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_signal_handler_may_finish_a_run_that_is_finishing(
-    agent: TestAgent, start: Callable[..., runstream.Run], alarm: Any
-) -> None:
+def test_a_signal_handler_may_finish_a_run_that_is_finishing(agent: TestAgent, start: StartRun, alarm: None) -> None:
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})
@@ -190,8 +189,8 @@ def test_a_signal_handler_may_finish_a_run_that_is_finishing(
 
 def test_ctrl_c_leaves_without_waiting_and_what_is_left_is_counted(
     agent: TestAgent,
-    start: Callable[..., runstream.Run],
-    alarm: Any,
+    start: StartRun,
+    alarm: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -214,17 +213,13 @@ def test_ctrl_c_leaves_without_waiting_and_what_is_left_is_counted(
     assert not run.finish(), "and nobody waits again, also not at the end of the process"
 
 
-def test_an_end_that_is_quick_says_nothing(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_end_that_is_quick_says_nothing(agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     with start("e") as run:
         run.log({"loss": 1.0})
     assert caplog.text == ""
 
 
-def test_after_an_exception_the_traceback_does_not_wait_for_long(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_after_an_exception_the_traceback_does_not_wait_for_long(agent: TestAgent, start: StartRun) -> None:
     agent.held = True
     run = start("e", settings={"exit_timeout_s": 0.2})
     begun = time.monotonic()
@@ -233,9 +228,7 @@ def test_after_an_exception_the_traceback_does_not_wait_for_long(
     assert time.monotonic() - begun < 10
 
 
-def test_log_after_finish_is_said_once(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_after_finish_is_said_once(agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run = start("e")
     run.finish()
     for _ in range(5):
@@ -247,9 +240,7 @@ def test_log_after_finish_is_said_once(
 
 
 @pytest.mark.parametrize("timeout", [None, float("inf"), float("nan"), "soon", -1.0], ids=repr)
-def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(
-    agent: TestAgent, start: Callable[..., runstream.Run], timeout: Any
-) -> None:
+def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(agent: TestAgent, start: StartRun, timeout: Any) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     assert run.flush(120)
@@ -258,18 +249,14 @@ def test_a_limit_of_any_kind_ends_the_run_and_raises_nothing(
     agent.wait_for(lambda: [kind for _, kind, _ in agent.records].count(RecordType.FINISH) == 1)
 
 
-def test_a_status_of_any_kind_ends_the_run(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_status_of_any_kind_ends_the_run(agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run: Any = start("e")
     assert run.finish(["no", "status"])
     assert agent.status(run.run_id) == "FAILED"
     assert "expected FINISHED, FAILED or KILLED" in caplog.text
 
 
-def test_bad_params_and_tags_at_each_step_are_said_once(
-    start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bad_params_and_tags_at_each_step_are_said_once(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run: Any = start("e")
     for _ in range(50):
         run.set_tags({"t": "v" * 9_000})
@@ -280,9 +267,7 @@ def test_bad_params_and_tags_at_each_step_are_said_once(
 # Deleted, or refused.
 
 
-def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     assert run.flush(120)
@@ -296,9 +281,7 @@ def test_points_of_a_deleted_run_are_refused_and_nobody_waits_for_its_end(
     assert agent.status(run.run_id) == "FINISHED"
 
 
-def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     agent.run_state = "deleted"
     run.log({"loss": 1.0}, step=1)
@@ -312,9 +295,7 @@ def test_a_run_that_was_restored_takes_points_again_and_gets_its_end(
     assert stats.logged == stats.acknowledged + sum(stats.refused.values()) == 2
 
 
-def test_nothing_waits_for_a_run_that_the_service_does_not_create(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_nothing_waits_for_a_run_that_the_service_does_not_create(agent: TestAgent, start: StartRun) -> None:
     agent.run_state = "refused"
     run = start("e")
     run.log({"loss": 1.0})
@@ -325,13 +306,13 @@ def test_nothing_waits_for_a_run_that_the_service_does_not_create(
     assert run.stats().on_disk == 1, "it may be created later"
 
 
-def test_an_end_that_the_service_refuses_is_no_success(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_an_end_that_the_service_refuses_is_no_success(agent: TestAgent, start: StartRun) -> None:
     agent.end_refused = True
     assert not start("e").finish(timeout=120)
 
 
 def test_what_the_agent_reports_is_logged_once(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start("e")
     assert run.flush(120)
@@ -347,7 +328,7 @@ def test_what_the_agent_reports_is_logged_once(
 
 
 def test_with_an_operators_agent_the_journal_is_enough(
-    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+    agent: TestAgent, start: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNSTREAM_AGENT", "external")
     agent.held = True
@@ -362,7 +343,7 @@ def test_with_an_operators_agent_the_journal_is_enough(
 
 
 def test_a_cell_of_a_notebook_that_is_run_again_ends_its_earlier_run(
-    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+    agent: TestAgent, start: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell = types.SimpleNamespace(
         kernel=types.SimpleNamespace(get_parent=lambda channel: {"metadata": {}}), user_ns={"In": ["", "train()"]}

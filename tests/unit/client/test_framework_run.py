@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -17,6 +16,7 @@ import runstream
 from runstream._flat_params import flat_params
 from runstream._framework_run import FrameworkRun, status_of_error
 from runstream._params_tags import MAX_PARAM
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -55,7 +55,7 @@ class BrokenMapping(dict[str, int]):
     ],
     ids=str,
 )
-def test_hyperparameters_become_flat_params(config: Any, params: Any) -> None:
+def test_hyperparameters_become_flat_params(config: object, params: dict[str, str]) -> None:
     assert flat_params(config) == params
 
 
@@ -71,9 +71,7 @@ def test_large_hyperparameters_stay_one_param_of_bounded_length() -> None:
     assert flat_params({"config": BrokenMapping(a=1)}) == {"config": "{'config': {'a': 1}}"}
 
 
-def test_a_run_that_ended_is_open_again_with_the_next_point(
-    agent: TestAgent, start_run: Callable[..., runstream.Run]
-) -> None:
+def test_a_run_that_ended_is_open_again_with_the_next_point(agent: TestAgent, start_run: StartRun) -> None:
     mine = FrameworkRun(experiment="e", name="n", address="127.0.0.1:1")
     first = mine.handle()
     assert mine.handle() is first
@@ -90,7 +88,7 @@ def test_a_run_that_ended_is_open_again_with_the_next_point(
     assert agent.values("loss") == [1.0, 2.0]
 
 
-def test_a_run_of_the_caller_is_not_ended(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_run_of_the_caller_is_not_ended(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     mine = FrameworkRun(run)
     assert mine.handle() is run
@@ -100,9 +98,7 @@ def test_a_run_of_the_caller_is_not_ended(agent: TestAgent, start: Callable[...,
     assert mine.handle() is run
 
 
-def test_a_process_that_is_started_before_the_run_gets_its_id(
-    agent: TestAgent, start_run: Callable[..., runstream.Run]
-) -> None:
+def test_a_process_that_is_started_before_the_run_gets_its_id(agent: TestAgent, start_run: StartRun) -> None:
     mine = FrameworkRun(experiment="e", address="127.0.0.1:1")
     theirs = pickle.loads(pickle.dumps(mine))
     other = pickle.loads(pickle.dumps(mine))
@@ -112,7 +108,7 @@ def test_a_process_that_is_started_before_the_run_gets_its_id(
         one.finish()
 
 
-def test_a_wrong_argument_raises_at_once(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_wrong_argument_raises_at_once(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"experiment": 7}, "experiment"),
@@ -134,7 +130,7 @@ def test_a_wrong_argument_raises_at_once(agent: TestAgent, start: Callable[..., 
     [(KeyboardInterrupt(), "KILLED"), (RuntimeError(), "FAILED"), (SystemExit(1), "FAILED")],
     ids=repr,
 )
-def test_ctrl_c_kills_a_run_and_other_exceptions_fail_it(error: Any, status: Any) -> None:
+def test_ctrl_c_kills_a_run_and_other_exceptions_fail_it(error: BaseException, status: str) -> None:
     try:
         raise error
     except BaseException:

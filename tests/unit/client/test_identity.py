@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -52,7 +52,7 @@ class FakeLaunch(LaunchEnvironment):
     def kubernetes_namespace(self) -> str:
         return "team-a"
 
-    def launcher_id(self, environ: Any, names: Any) -> str:
+    def launcher_id(self, environ: Mapping[str, str], names: Iterable[str]) -> str:
         return self._launcher
 
 
@@ -114,7 +114,7 @@ class FakeLaunch(LaunchEnvironment):
         pytest.param({"LOCAL_RANK": "1", "NODE_RANK": "2", "LOCAL_WORLD_SIZE": "8"}, None, 17, id="a later node"),
     ],
 )  # fmt: skip
-def test_the_launcher_names_job_and_rank(environ: Any, job: Any, rank: Any) -> None:
+def test_the_launcher_names_job_and_rank(environ: dict[str, str], job: tuple[str, ...] | None, rank: int) -> None:
     launch = FakeLaunch()
     assert job_of(environ, launch) == job
     assert rank_of(environ, launch) == rank
@@ -173,7 +173,7 @@ def test_a_process_on_its_own_gets_a_fresh_run() -> None:
         ({"SLURM_RESTART_COUNT": "1", "TORCHELASTIC_RESTART_COUNT": "0"}, 1),
     ],
 )
-def test_restarts_raise_the_attempt(environ: Any, attempt: Any) -> None:
+def test_restarts_raise_the_attempt(environ: dict[str, str], attempt: int) -> None:
     assert resolve(environ, experiment=None, name=None).attempt == attempt
     assert resolve(environ, experiment=None, name=None, attempt=4).attempt == 4
 
@@ -188,7 +188,9 @@ def test_restarts_raise_the_attempt(environ: Any, attempt: Any) -> None:
         ({}, (0, 2)),
     ],
 )
-def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(environ: Any, group: Any) -> None:
+def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(
+    environ: dict[str, str], group: tuple[int, int] | None
+) -> None:
     launch = FakeLaunch(group=group)
     found = resolve(environ, experiment="e", name="n", launch=launch)
     assert not found.shared
@@ -286,7 +288,7 @@ def test_a_torchrun_that_other_nodes_may_join_does_not_stand_for_its_launch(node
     ],
 )
 def test_a_process_that_gives_itself_a_rank_is_its_own_launcher_only_with_lightning(
-    variables: Any, itself: Any
+    variables: dict[str, str], itself: str
 ) -> None:
     code = (
         "import os, sys, types, runstream._launcher as l; sys.modules['lightning'] = types.ModuleType('lightning'); "

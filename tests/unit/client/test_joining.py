@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-import runstream
 from runstream import run as run_module
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
 @pytest.fixture
-def in_a_job(agent: TestAgent, monkeypatch: pytest.MonkeyPatch) -> Any:
+def in_a_job(agent: TestAgent, monkeypatch: pytest.MonkeyPatch) -> str:
     """A launcher that gives the same id to each launch; the service knows that this is another one."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", uuid.uuid4().hex)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
@@ -26,7 +24,7 @@ def in_a_job(agent: TestAgent, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_everything_goes_to_the_run_that_the_service_names(
-    agent: TestAgent, start: Callable[..., runstream.Run], in_a_job: Any, caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, in_a_job: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "runstream")
     run = start("e", params={"lr": 0.1})
@@ -45,8 +43,8 @@ def test_everything_goes_to_the_run_that_the_service_names(
 
 def test_an_id_that_was_read_before_the_service_answered_is_reported_when_it_changes(
     agent: TestAgent,
-    start: Callable[..., runstream.Run],
-    in_a_job: Any,
+    start: StartRun,
+    in_a_job: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -68,7 +66,7 @@ def test_an_id_that_was_read_before_the_service_answered_is_reported_when_it_cha
 
 
 def test_an_id_that_is_final_is_not_waited_for(
-    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+    agent: TestAgent, start: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "_WAIT_FOR_ID_S", 300.0)
     agent.held = True
@@ -78,9 +76,7 @@ def test_an_id_that_is_final_is_not_waited_for(
     agent.held = False
 
 
-def test_a_forked_child_writes_to_the_same_run(
-    agent: TestAgent, start: Callable[..., runstream.Run], in_a_job: Any
-) -> None:
+def test_a_forked_child_writes_to_the_same_run(agent: TestAgent, start: StartRun, in_a_job: str) -> None:
     run = start("e")
     assert run.run_id == in_a_job
     pid = os.fork()
@@ -92,9 +88,7 @@ def test_a_forked_child_writes_to_the_same_run(
     assert agent.values("child") == [1.0]
 
 
-def test_the_record_says_who_asks_and_how_long_ago_it_started(
-    agent: TestAgent, start: Callable[..., runstream.Run], in_a_job: Any
-) -> None:
+def test_the_record_says_who_asks_and_how_long_ago_it_started(agent: TestAgent, start: StartRun, in_a_job: str) -> None:
     start("e", rank=2, attempt=0)
     explicit = uuid.uuid4().hex
     start("e", run_id=explicit, attempt=3)
@@ -109,9 +103,7 @@ def test_the_record_says_who_asks_and_how_long_ago_it_started(
     assert derived["pid"] == os.getpid()
 
 
-def test_a_child_asks_for_its_run_with_the_age_of_its_parent(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_a_child_asks_for_its_run_with_the_age_of_its_parent(agent: TestAgent, start: StartRun) -> None:
     """A run that has ended in between is not set to running again by it."""
     run = start("e")
     assert run.flush(120)

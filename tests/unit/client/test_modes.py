@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import runstream
 from runstream.journal import Directory
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -46,7 +46,7 @@ def test_disabled_nothing_is_recorded(journal_directory: Path, monkeypatch: pyte
 
 def test_a_mode_that_does_not_exist_is_named(
     agent: TestAgent,
-    start: Callable[..., runstream.Run],
+    start: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -7,12 +7,11 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-import runstream
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.services import Service
 
@@ -64,7 +63,7 @@ def successor(service: Service) -> Iterator[TestService]:
 
 @pytest.mark.reference_only("two services at one port of two addresses")
 def test_an_address_that_changes_behind_a_name_is_found_within_seconds(
-    service: TestService, successor: Any, start_carried: Callable[..., runstream.Run], names: Any
+    service: TestService, successor: TestService, start_carried: StartRun, names: NameServer
 ) -> None:
     successor.ledger.runs = service.ledger.runs
     run = start_carried("e", address=f"dns://127.0.0.1:{names.port}/svc.test:{service.port}")

@@ -1,7 +1,6 @@
 """The client at the floors of its pyproject.toml, on the oldest Python and a recent one, where they are installed."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ def oldest_environment(python: str) -> Path:
 
 
 @pytest.mark.parametrize("python", ["python3.10", "python3.13"])
-def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service: Service, python: Any) -> None:
+def test_the_client_streams_and_forks_at_the_oldest_versions_it_allows(service: Service, python: str) -> None:
     result = run_program(service.address, "os_fork", 5, python=str(oldest_environment(python)))
     check(result)
     said = dict(line.split() for line in result.stdout.splitlines())

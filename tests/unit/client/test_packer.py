@@ -2,7 +2,6 @@
 
 import math
 import struct
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +39,7 @@ class Packed:
         return [one for one in self.sealed if isinstance(one, Columns)]
 
 
-def bits(value: Any) -> object:
+def bits(value: float) -> object:
     return "nan" if math.isnan(value) else struct.pack("<d", value)
 
 
@@ -49,7 +48,9 @@ def bits(value: Any) -> object:
     batch_points=st.integers(1, 40),
 )
 @settings(max_examples=examples(100), deadline=None)
-def test_whatever_is_logged_is_in_the_columns_as_it_was(calls: Any, batch_points: Any) -> None:
+def test_whatever_is_logged_is_in_the_columns_as_it_was(
+    calls: list[tuple[dict[str, float], int, int]], batch_points: int
+) -> None:
     packed = Packed(batch_points)
     for metrics, step, time_us in calls:
         packed.buffer.put(metrics, step, time_us)
@@ -79,7 +80,7 @@ def test_whatever_is_logged_is_in_the_columns_as_it_was(calls: Any, batch_points
         ("a\ud800b", "key_not_utf8"),
     ],
 )
-def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(key: Any, reason: Any) -> None:
+def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(key: str, reason: str) -> None:
     packed = Packed()
     packed.buffer.put({key: 1.0, "good": 2.0}, 0, None)
     packed.packer.drain()
@@ -89,7 +90,7 @@ def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(ke
 
 
 @pytest.mark.parametrize("key", ["k" * 250, "'; DROP TABLE x; --", "a/b c", "漢字", "\u200b", "\u2028"])
-def test_a_strange_key_is_a_key(key: Any) -> None:
+def test_a_strange_key_is_a_key(key: str) -> None:
     assert key_error(key) is None
 
 

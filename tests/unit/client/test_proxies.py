@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import grpc
 import pytest
 
 import runstream
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.services import Service
 
 NOBODY = "http://127.0.0.1:9"
@@ -19,10 +17,10 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(
     service: Service,
-    start_carried: Callable[..., runstream.Run],
+    start_carried: StartRun,
     monkeypatch: pytest.MonkeyPatch,
-    variable: Any,
-    host: Any,
+    variable: str,
+    host: str,
 ) -> None:
     for name in ("no_proxy", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -38,7 +36,7 @@ def test_a_proxy_for_web_pages_does_not_divert_points_or_reads(
 
 def test_a_proxy_that_was_asked_for_is_used_and_named_when_it_fails(
     service: Service,
-    start_carried: Callable[..., runstream.Run],
+    start_carried: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

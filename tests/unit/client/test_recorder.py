@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
-import runstream
 from runstream.journal import RecordType
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
@@ -18,13 +17,13 @@ def batches(agent: TestAgent) -> list[int]:
     return [points for _, kind, points in agent.records if kind is RecordType.BATCH]
 
 
-def test_a_point_that_comes_alone_is_in_the_journal_soon(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_point_that_comes_alone_is_in_the_journal_soon(agent: TestAgent, start: StartRun) -> None:
     run = start("e", settings={"interval_s": 60.0})
     run.log({"loss": 1.0})
     agent.wait_for(lambda: batches(agent) == [1])
 
 
-def test_while_many_points_come_they_are_gathered(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_while_many_points_come_they_are_gathered(agent: TestAgent, start: StartRun) -> None:
     run = start("e", settings={"quick_interval_s": 0.01, "interval_s": 0.5})
     until = time.monotonic() + 1.5
     step = 0
@@ -38,7 +37,7 @@ def test_while_many_points_come_they_are_gathered(agent: TestAgent, start: Calla
     assert sum(batches(agent)) == step
 
 
-def test_a_batch_has_at_most_a_thousand_points(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_batch_has_at_most_a_thousand_points(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     run.log({f"key{n}": 1.0 for n in range(2_500)})
     assert run.flush(120)
@@ -46,7 +45,7 @@ def test_a_batch_has_at_most_a_thousand_points(agent: TestAgent, start: Callable
 
 
 def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size(
-    agent: TestAgent, start: Callable[..., runstream.Run]
+    agent: TestAgent, start: StartRun
 ) -> None:
     run = start("e")
     run.log({f"{n:0>250}": 1.0 for n in range(1_200)})
@@ -56,9 +55,7 @@ def test_series_are_declared_before_they_are_used_and_in_records_of_bounded_size
     assert len(agent.points) == 1_200
 
 
-def test_params_and_tags_are_written_in_records_of_bounded_size(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_params_and_tags_are_written_in_records_of_bounded_size(agent: TestAgent, start: StartRun) -> None:
     run = start("e", params={f"p{n}": "漢" * 6_000 for n in range(100)})
     run.set_tags({f"t{n}": str(n) for n in range(2_500)})
     assert run.flush(120)
@@ -70,7 +67,7 @@ def test_params_and_tags_are_written_in_records_of_bounded_size(
 
 def test_a_bug_ends_one_recording_and_logging_goes_on(
     agent: TestAgent,
-    start: Callable[..., runstream.Run],
+    start: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -6,7 +6,6 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from runstream._settings import Settings
 from runstream.journal import RecordType
 from runstream.transport.limits import Limits
 from tests.support.polling import until_now
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.stored_journals import TestAgent
 
 
-def test_a_run_is_created_filled_and_finished(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_run_is_created_filled_and_finished(agent: TestAgent, start: StartRun) -> None:
     with start("digits", "mlp", params={"lr": 0.1}, tags={"who": "me"}) as run:
         run.log({"loss": 0.5}, step=3, time_unix_us=42)
         run.log_params({"depth": 2})
@@ -43,9 +43,7 @@ def test_a_run_is_created_filled_and_finished(agent: TestAgent, start: Callable[
     ],
     ids=repr,
 )
-def test_an_exception_sets_the_end_status(
-    agent: TestAgent, start: Callable[..., runstream.Run], error: Any, status: Any
-) -> None:
+def test_an_exception_sets_the_end_status(agent: TestAgent, start: StartRun, error: BaseException, status: str) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     with pytest.raises(type(error)), run:
@@ -54,7 +52,7 @@ def test_an_exception_sets_the_end_status(
     assert len(agent.points) == 1
 
 
-def test_other_ranks_detach_without_ending_the_run(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_other_ranks_detach_without_ending_the_run(agent: TestAgent, start: StartRun) -> None:
     first = start("e")
     second = start("e", run_id=first.run_id, rank=1, attempt=2)
     second.log({"loss": 1.0}, step=0)
@@ -65,14 +63,14 @@ def test_other_ranks_detach_without_ending_the_run(agent: TestAgent, start: Call
     assert agent.status(first.run_id) == "FINISHED"
 
 
-def test_a_rank_alone_in_its_run_ends_it(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_rank_alone_in_its_run_ends_it(agent: TestAgent, start: StartRun) -> None:
     run = start("e", rank=3)
     assert run.finish("KILLED")
     assert agent.status(run.run_id) == "KILLED"
 
 
 def test_a_loop_of_trainings_in_one_job_makes_one_run_each_and_open_handles_share(
-    agent: TestAgent, start: Callable[..., runstream.Run], monkeypatch: pytest.MonkeyPatch
+    agent: TestAgent, start: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", str(time.time_ns() % 1_000_000))
@@ -107,13 +105,13 @@ def test_a_loop_of_trainings_in_one_job_makes_one_run_each_and_open_handles_shar
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_wrong_argument_raises_at_once(arguments: Any, error: Any) -> None:
+def test_a_wrong_argument_raises_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         runstream.start_run(**arguments)
 
 
 def test_a_param_that_changes_before_it_is_written_is_refused_and_the_others_are_written(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start("e", settings={"quick_interval_s": 60.0}, params={"a": 1, "b": 2})
     run.log_params({"a": 5, "c": 3, "b": 2})
@@ -126,7 +124,7 @@ def test_a_param_that_changes_before_it_is_written_is_refused_and_the_others_are
 
 
 def test_the_newest_value_of_a_tag_wins_and_only_one_of_an_interval_is_written(
-    agent: TestAgent, start: Callable[..., runstream.Run]
+    agent: TestAgent, start: StartRun
 ) -> None:
     run = start("e", settings={"quick_interval_s": 60.0})
     for value in range(2_000):
@@ -137,9 +135,7 @@ def test_the_newest_value_of_a_tag_wins_and_only_one_of_an_interval_is_written(
     assert sum("n" in payload for _, kind, payload in agent.records if kind is RecordType.TAGS) < 10
 
 
-def test_start_run_and_log_do_not_wait_for_a_service_that_is_away(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_start_run_and_log_do_not_wait_for_a_service_that_is_away(agent: TestAgent, start: StartRun) -> None:
     agent.held = True
     begun = time.monotonic()
     run = start("e", params={"a": 1})
@@ -151,7 +147,7 @@ def test_start_run_and_log_do_not_wait_for_a_service_that_is_away(
 
 
 def test_finish_without_a_service_keeps_its_deadline_and_says_where_everything_is(
-    agent: TestAgent, start: Callable[..., runstream.Run], caplog: pytest.LogCaptureFixture
+    agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent.held = True
     run = start("e")
@@ -169,9 +165,7 @@ def test_finish_without_a_service_keeps_its_deadline_and_says_where_everything_i
     assert len(agent.points) == 100
 
 
-def test_after_finish_points_are_refused_and_no_thread_is_left(
-    agent: TestAgent, start: Callable[..., runstream.Run]
-) -> None:
+def test_after_finish_points_are_refused_and_no_thread_is_left(agent: TestAgent, start: StartRun) -> None:
     before = {thread.name for thread in threading.enumerate()}
     run = start("e")
     run.log({"loss": 1.0})
@@ -185,7 +179,7 @@ def our_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("runstream-")}
 
 
-def test_any_number_of_runs_has_one_thread(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_any_number_of_runs_has_one_thread(agent: TestAgent, start: StartRun) -> None:
     before = {thread for thread in threading.enumerate() if thread.name != "runstream-recorder"}
     runs = [start("e") for _ in range(50)]
     for run in runs:
@@ -197,7 +191,7 @@ def test_any_number_of_runs_has_one_thread(agent: TestAgent, start: Callable[...
     assert {run.status for run in agent.runs.values()} == {"FINISHED"}
 
 
-def test_stats_add_up_while_everything_moves(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_stats_add_up_while_everything_moves(agent: TestAgent, start: StartRun) -> None:
     run = start("e")
     for step in range(3_000):
         run.log({"loss": 1.0, "bad": None}, step=step)
@@ -224,7 +218,7 @@ def test_settings_come_from_the_environment_and_bad_ones_are_named(
 
 
 @pytest.mark.parametrize("timeout", [math.inf, None, 20, "soon", math.nan], ids=str)
-def test_flush_and_finish_take_any_timeout(agent: TestAgent, start: Callable[..., runstream.Run], timeout: Any) -> None:
+def test_flush_and_finish_take_any_timeout(agent: TestAgent, start: StartRun, timeout: Any) -> None:
     run = start("e")
     run.log({"loss": 1.0})
     assert run.flush(timeout)
@@ -232,7 +226,7 @@ def test_flush_and_finish_take_any_timeout(agent: TestAgent, start: Callable[...
     assert agent.status(run.run_id) == "FINISHED"
 
 
-def test_a_negative_timeout_has_passed(agent: TestAgent, start: Callable[..., runstream.Run]) -> None:
+def test_a_negative_timeout_has_passed(agent: TestAgent, start: StartRun) -> None:
     agent.held = True
     run = start("e")
     run.log({"loss": 1.0})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +14,7 @@ from runstream._lifecycle import process_state
 from runstream._status import Failure, Retry, to_exception
 from runstream.transport.limits import Limits
 from runstream.v1 import run_pb2
+from tests.unit.client.conftest import StartRun
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
 
@@ -86,7 +86,7 @@ def test_a_status_that_grpc_does_not_have_yet_is_tried_a_few_times() -> None:
 @pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
 @pytest.mark.parametrize("what", ["open", "call"])
 def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
-    pair: Any, start_carried: Any, what: str, code: str, reason: str
+    pair: tuple[TestService, TestService], start_carried: StartRun, what: str, code: str, reason: str
 ) -> None:
     bad, good = pair
     refused = Refused(grpc.StatusCode[code], reason, retry_s=0.01)
@@ -114,7 +114,7 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
 
 
 def test_a_replica_that_never_answers_open_is_left(
-    pair: Any, start_carried: Any, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[TestService, TestService], start_carried: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runstream.transport.transport.Limits", lambda: Limits(open_timeout_s=0.3))
     silent, good = pair
@@ -139,7 +139,9 @@ def test_a_replica_that_never_answers_open_is_left(
 
 
 @pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
-def test_the_next_call_of_a_reader_goes_elsewhere(pair: Any, code: str, reason: str) -> None:
+def test_the_next_call_of_a_reader_goes_elsewhere(
+    pair: tuple[TestService, TestService], code: str, reason: str
+) -> None:
     bad, good = pair
     run_id = "1" * 32
     good.ledger.runs[run_id] = bad.ledger.runs[run_id] = run_pb2.Run(run_id=run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import grpc
 import pytest
@@ -16,16 +16,21 @@ from runstream._credentials import Credentials, Secret
 from runstream._endpoint import Endpoint, TlsFiles, resolve
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory
-from runstream.transport.transport import Transport
 from tests.support.authorities import CertificateFiles
 from tests.unit.client.reference_service import TestService
+from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.conftest import transports as transports
-from tests.unit.client.transport.conftest import until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts
 from tests.unit.client.transport.test_refusals import no_environment as no_environment
 
-Start = Callable[[grpc.ServerCredentials | None], TestService]
+StartService = Callable[[grpc.ServerCredentials | None], TestService]
+
+
+class StartTrainer(Protocol):
+    """Starts the writer of a journal with these credentials."""
+
+    def __call__(self, address: str, token: str = "", ca: str = "") -> Trainer: ...
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def certificates(tmp_path: Path) -> CertificateFiles:
 
 
 @pytest.fixture
-def start_service() -> Iterator[Start]:
+def start_service() -> Iterator[StartService]:
     """A service that listens with these credentials."""
     services: list[TestService] = []
 
@@ -50,7 +55,7 @@ def start_service() -> Iterator[Start]:
 
 
 @pytest.fixture
-def directory_of(tmp_path: Path) -> Callable[..., Trainer]:
+def trainer_of(tmp_path: Path) -> StartTrainer:
     """A journal of a process with these credentials."""
     directory = Directory(tmp_path / "state")
     directory.make()
@@ -69,16 +74,16 @@ def problem(address: str, **variables: str) -> str:
 
 
 def test_points_and_reads_go_over_tls(
-    start_service: Any,
-    certificates: Any,
-    directory_of: Any,
-    transports: Callable[..., Transport],
+    start_service: StartService,
+    certificates: CertificateFiles,
+    trainer_of: StartTrainer,
+    transports: StartTransport,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RUNSTREAM_TLS_CA", certificates.ca)
     service = start_service(certificates.of_server("127.0.0.1"))
     service.gate.only("t")
-    trainer = directory_of(service.address, token="t", ca=certificates.ca)
+    trainer = trainer_of(service.address, token="t", ca=certificates.ca)
     transports(trainer.directory)
     trainer.log(range(100))
     settled(trainer)
@@ -87,7 +92,9 @@ def test_points_and_reads_go_over_tls(
     ]
 
 
-def test_an_authority_that_is_not_trusted_is_said(start_service: Any, certificates: Any, tmp_path: Path) -> None:
+def test_an_authority_that_is_not_trusted_is_said(
+    start_service: StartService, certificates: CertificateFiles, tmp_path: Path
+) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     other = CertificateFiles(tmp_path / "other")
     words = problem(service.address, RUNSTREAM_TLS_CA=other.ca)
@@ -97,19 +104,21 @@ def test_an_authority_that_is_not_trusted_is_said(start_service: Any, certificat
         runstream.Client(service.address).latest("0" * 32)
 
 
-def test_a_wrong_name_is_said(start_service: Any, certificates: Any) -> None:
+def test_a_wrong_name_is_said(start_service: StartService, certificates: CertificateFiles) -> None:
     service = start_service(certificates.of_server("elsewhere.example"))
     assert "is for another name" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
 
 
-def test_an_expired_certificate_is_said(start_service: Any, certificates: Any) -> None:
+def test_an_expired_certificate_is_said(start_service: StartService, certificates: CertificateFiles) -> None:
     service = start_service(certificates.of_server("127.0.0.1", days=-1))
     words = problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
     assert "has expired" in words
     assert "clock" in words
 
 
-def test_an_address_without_tls_of_a_service_with_it_is_said(start_service: Any, certificates: Any) -> None:
+def test_an_address_without_tls_of_a_service_with_it_is_said(
+    start_service: StartService, certificates: CertificateFiles
+) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     plain = service.address.removeprefix("grpcs://")
     assert problem(plain) == f"{plain} uses TLS, and the address does not say so: use grpcs://{plain}"
@@ -117,7 +126,7 @@ def test_an_address_without_tls_of_a_service_with_it_is_said(start_service: Any,
         runstream.Client(plain).latest("0" * 32)
 
 
-def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: Any) -> None:
+def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: StartService) -> None:
     service = start_service(None)
     words = problem(f"grpcs://{service.address}")
     assert service.address in words
@@ -125,7 +134,9 @@ def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: Any)
     assert problem(service.address) == ""
 
 
-def test_a_service_that_asks_for_a_certificate_of_the_client(start_service: Any, certificates: Any) -> None:
+def test_a_service_that_asks_for_a_certificate_of_the_client(
+    start_service: StartService, certificates: CertificateFiles
+) -> None:
     service = start_service(certificates.of_server("127.0.0.1", asks_client=True))
     assert "asks for a certificate of the client" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
     cert, key = certificates.issue("client@example.com", file="client")
@@ -138,7 +149,9 @@ def test_a_service_that_asks_for_a_certificate_of_the_client(start_service: Any,
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_file_that_is_none_is_named(tmp_path: Path, content: Any, start_service: Any, certificates: Any) -> None:
+def test_a_file_that_is_none_is_named(
+    tmp_path: Path, content: str | None, start_service: StartService, certificates: CertificateFiles
+) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
     path = tmp_path / "ca.pem"
     if content:
@@ -153,10 +166,10 @@ def test_a_reader_whose_file_is_missing_is_told_which(monkeypatch: pytest.Monkey
 
 
 def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
-    start_service: Any,
-    certificates: Any,
-    directory_of: Any,
-    transports: Callable[..., Transport],
+    start_service: StartService,
+    certificates: CertificateFiles,
+    trainer_of: StartTrainer,
+    transports: StartTransport,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -164,7 +177,7 @@ def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
     ca = tmp_path / "ca.pem"
     ca.write_text(Path(CertificateFiles(tmp_path / "other").ca).read_text())
     service = start_service(certificates.of_server("127.0.0.1"))
-    trainer = directory_of(service.address, ca=str(ca))
+    trainer = trainer_of(service.address, ca=str(ca))
     trainer.log(range(100))
     transport = transports(trainer.directory)
     until(lambda: "is not trusted" in texts(trainer))

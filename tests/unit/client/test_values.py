@@ -100,7 +100,7 @@ class Index:
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_single_numbers_become_floats(value: Any, expected: Any) -> None:
+def test_single_numbers_become_floats(value: object, expected: float) -> None:
     result = to_float(capture(value))
     assert type(result) is float
     assert math.copysign(1, result) == math.copysign(1, expected)
@@ -108,7 +108,7 @@ def test_single_numbers_become_floats(value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [np.float32("nan"), "nan", Decimal("NaN"), np.array([math.nan])], ids=repr)
-def test_nan_is_a_value(value: Any) -> None:
+def test_nan_is_a_value(value: object) -> None:
     assert math.isnan(to_float(capture(value)))
 
 
@@ -142,7 +142,7 @@ def test_nan_is_a_value(value: Any) -> None:
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_anything_else_is_refused(value: Any) -> None:
+def test_anything_else_is_refused(value: object) -> None:
     with pytest.raises(RefusedValue):
         to_float(capture(value))
 
@@ -217,7 +217,7 @@ class FakeCuda:
     def current_stream(self, device: Any) -> str:
         return f"{self.current} of {device.type}"
 
-    def stream(self, stream: Any) -> Any:
+    def stream(self, stream: object) -> Any:
         cuda = self
 
         class Within:
@@ -390,7 +390,7 @@ def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device() -> None:
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_whole_numbers_of_any_kind_are_steps(step: Any, expected: Any) -> None:
+def test_whole_numbers_of_any_kind_are_steps(step: object, expected: int) -> None:
     captured = capture_step(step)
     assert type(captured) is int
     assert captured == expected
@@ -411,7 +411,7 @@ def test_whole_numbers_of_any_kind_are_steps(step: Any, expected: Any) -> None:
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_other_steps_are_refused(step: Any, why: Any) -> None:
+def test_other_steps_are_refused(step: object, why: str) -> None:
     with pytest.raises(RefusedValue, match=why):
         capture_step(step)
 
@@ -423,7 +423,7 @@ def test_a_step_on_a_device_is_checked_when_it_is_read() -> None:
 
 
 @pytest.mark.parametrize(("time", "expected"), [(1.5, 1), (-0.5, -1), (np.int64(7), 7), (np.array(7), 7), (7, 7)])
-def test_times_are_rounded_down_to_microseconds(time: Any, expected: Any) -> None:
+def test_times_are_rounded_down_to_microseconds(time: object, expected: int) -> None:
     assert whole_microseconds(time) == expected
 
 
@@ -432,7 +432,7 @@ def test_times_are_rounded_down_to_microseconds(time: Any, expected: Any) -> Non
     ["7", math.nan, math.inf, None, datetime.datetime(2026, 1, 1), Tensor(1)],
     ids=lambda time: str(time).partition(" at 0x")[0],
 )
-def test_other_times_are_refused(time: Any) -> None:
+def test_other_times_are_refused(time: object) -> None:
     with pytest.raises(RefusedValue):
         whole_microseconds(time)
 

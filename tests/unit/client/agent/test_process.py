@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import grpc
 import psutil
@@ -206,7 +205,7 @@ def test_an_agent_that_dies_at_once_is_named_with_the_end_of_its_log(
 
 @pytest.mark.parametrize("executable", ["", None, "/bin/true"])
 def test_where_sys_executable_is_no_python_the_one_of_the_prefix_is_used(
-    executable: Any, monkeypatch: pytest.MonkeyPatch
+    executable: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     assert os.path.basename(launch.python_executable()).startswith("python")

@@ -37,7 +37,7 @@ def offline(directory: Directory, address: str, count: int = 2_500, *, key: str 
 
 @pytest.mark.parametrize("what", ["directory", "layout", "journal"])
 def test_a_directory_its_layout_or_one_journal_is_sent_and_left_with_its_position(
-    service: Service, directory: Directory, what: Any
+    service: Service, directory: Directory, what: str
 ) -> None:
     trainer = offline(directory, service.address)
     path = {"directory": directory.path, "layout": directory.path / "v1", "journal": trainer.path}[what]
@@ -124,7 +124,7 @@ def test_a_directory_whose_agent_runs_is_not_sent_by_two(service: Service, direc
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_what_is_no_directory_with_journals_is_named(
-    tmp_path: Path, name: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert console.main(["sync", str(tmp_path / name)]) == 1
     assert "give a directory of runstream, a journal, or a copy of one" in capsys.readouterr().err

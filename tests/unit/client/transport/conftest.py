@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import pytest
 
@@ -26,13 +26,32 @@ def directory(tmp_path: Path) -> Directory:
     return directory
 
 
+class StartTransport(Protocol):
+    """Starts a transport in a thread: on a directory, or on the journals at `paths`."""
+
+    def __call__(
+        self,
+        directory: Directory | None = None,
+        *,
+        paths: Iterable[Path] | None = None,
+        keep: bool = False,
+        limits: Limits = QUICK,
+    ) -> Transport: ...
+
+
 @pytest.fixture
-def transports() -> Iterator[Callable[..., Transport]]:
+def transports() -> Iterator[StartTransport]:
     """Starts transports in threads, which are stopped at the end."""
     started: list[Transport] = []
 
-    def start(directory: Directory | None = None, **arguments: Any) -> Transport:
-        transport = Transport(directory, limits=arguments.pop("limits", QUICK), **arguments)
+    def start(
+        directory: Directory | None = None,
+        *,
+        paths: Iterable[Path] | None = None,
+        keep: bool = False,
+        limits: Limits = QUICK,
+    ) -> Transport:
+        transport = Transport(directory, paths=paths, keep=keep, limits=limits)
         transport.start()
         started.append(transport)
         return transport
@@ -52,6 +71,6 @@ def delete(directory: Path) -> None:
     until(is_gone)
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Polls."""
     until_now(condition, timeout_s=timeout_s)

@@ -12,7 +12,7 @@ from runstream.journal import Directory, JournalWriter, MemoryJournal, Position,
 from runstream.journal.format import encode_batch, encode_declare, encode_json
 
 
-def create_record(address: str, run_id: str = "", **fields: Any) -> dict[str, Any]:
+def create_record(address: str, run_id: str = "", **fields: object) -> dict[str, Any]:
     """A CREATE record of rank 0."""
     return {
         "run_id": run_id or uuid.uuid4().hex,
@@ -45,7 +45,7 @@ class Trainer:
         self.logged = 0
 
     @classmethod
-    def start(cls, directory: Directory, address: str, run_id: str = "", **fields: Any) -> Trainer:
+    def start(cls, directory: Directory, address: str, run_id: str = "", **fields: object) -> Trainer:
         """A journal on disk."""
         create = create_record(address, run_id, **fields)
         trainer = cls(JournalWriter.create(directory, create), create, directory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import grpc
 
@@ -12,7 +12,7 @@ from tests.unit.client.transport.journals import Trainer
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-def once(event: Any, number: Any, error: Any) -> Any:
+def once(event: str, number: int, error: Exception) -> Callable[[str, int], None]:
     """A fault that happens the first time that `event` happens to `number`."""
     done: list[int] = []
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import grpc
 import pytest
 
 from runstream.journal import Directory
-from runstream.transport.transport import Transport
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.services import Service
-from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, steps, texts
 
 
 def test_a_restored_database_is_noticed_counted_and_survived(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -42,7 +39,7 @@ def test_a_restored_database_is_noticed_counted_and_survived(
 
 @pytest.mark.reference_only("one Open finds an old state, the next one the newest")
 def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     """The first Open is answered from an old state, the second from the right one, which knows more than was acked."""
     trainer = Trainer.start(directory, service.address)
@@ -70,7 +67,7 @@ def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
 
 
 def test_a_run_that_a_restored_database_does_not_have_is_created_again(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -87,7 +84,7 @@ def test_a_run_that_a_restored_database_does_not_have_is_created_again(
 
 
 def test_a_deleted_run_refuses_its_points_until_it_is_restored(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -110,7 +107,7 @@ def test_a_deleted_run_refuses_its_points_until_it_is_restored(
 
 
 def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -125,7 +122,7 @@ def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(
 
 
 def test_tags_that_waited_for_a_deleted_run_are_written_if_it_is_restored_before_its_end(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.agent.status import StatusFile
 from runstream.agent.sync import sync
 from runstream.journal import Directory
-from runstream.transport.transport import Transport
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
-from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, steps, texts
 
@@ -45,7 +43,7 @@ def literal(token: str, workspace: str = "") -> Credentials:
 
 
 def test_two_runs_with_two_tokens_arrive_each_under_its_own(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     service.gate.only("token-a", "token-b")
     transport = transports(directory)
@@ -67,7 +65,7 @@ def test_two_runs_with_two_tokens_arrive_each_under_its_own(
 
 
 def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+    service: TestService, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
     path = tmp_path / "token"
     path.write_text("old")
@@ -98,7 +96,7 @@ def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
     ],
 )
 def test_missing_rights_are_waited_out(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], code: str, reason: str, words: Any
+    service: TestService, directory: Directory, transports: StartTransport, code: str, reason: str, words: str
 ) -> None:
     refused = Refused(grpc.StatusCode[code], reason)
     service.gate.refusal_of = lambda token, workspace: refused
@@ -113,7 +111,7 @@ def test_missing_rights_are_waited_out(
 
 
 def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+    service: TestService, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
     """As Kubernetes rotates the token of a pod: the service ends the stream, and the file has another one by then."""
     path = tmp_path / "token"
@@ -128,7 +126,7 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
         count += 2_000
         fired = threading.Event()
 
-        def fault(event: Any, _number: Any, number: Any = number, fired: Any = fired) -> None:
+        def fault(event: str, _number: int, number: int = number, fired: threading.Event = fired) -> None:
             if event == "batch" and not fired.is_set():
                 path.write_text(str(number))
                 service.gate.only(str(number))
@@ -144,7 +142,7 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
 
 
 def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_workspace(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     service.gate.only("newer", "of-others")
     left = trainer_with(directory, service, literal("expired", "team-a"), attempt=1)
@@ -192,7 +190,7 @@ def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(
 
 
 def test_a_journal_without_credentials_is_sent_with_those_of_an_operators_agent(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch
+    service: TestService, directory: Directory, transports: StartTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.gate.only("operator")
     monkeypatch.setenv("RUNSTREAM_TOKEN", "operator")

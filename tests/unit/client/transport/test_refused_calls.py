@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 import grpc
 import pytest
 
 from runstream.journal import Directory
-from runstream.transport.transport import Transport
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.services import Service
-from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts
 
@@ -31,7 +28,7 @@ from tests.unit.client.transport.outcomes import settled, texts
     ],
 )
 def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_speed(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], code: Any, words: Any
+    service: TestService, directory: Directory, transports: StartTransport, code: str, words: str
 ) -> None:
     def fault(event: str, number: int) -> None:
         raise Refused(grpc.StatusCode[code], "")
@@ -50,7 +47,7 @@ def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_sp
 
 @pytest.mark.reference_only("the real service has no reason to refuse this producer")
 def test_one_producer_that_is_refused_does_not_hold_up_the_others(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     def fault(event: str, number: int) -> None:
         if event == "open" and number == 1:
@@ -70,7 +67,7 @@ def test_one_producer_that_is_refused_does_not_hold_up_the_others(
 
 @pytest.mark.real_only("only the real service checks names")
 def test_a_run_that_is_refused_does_not_hold_up_the_others(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     transports(directory)
     first = Trainer.start(directory, service.address, experiment="a\nb")
@@ -82,7 +79,7 @@ def test_a_run_that_is_refused_does_not_hold_up_the_others(
 
 
 def test_refusals_of_the_service_are_counted_and_told(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(10), "k" * 251)
@@ -94,7 +91,7 @@ def test_refusals_of_the_service_are_counted_and_told(
 
 
 def test_params_of_which_one_is_refused_are_written_except_for_that_one(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -111,7 +108,7 @@ def test_params_of_which_one_is_refused_are_written_except_for_that_one(
 
 @pytest.mark.reference_only("the service has a bug")
 def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     service.runs.poison = "bad"
     trainer = Trainer.start(directory, service.address)
@@ -126,7 +123,7 @@ def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting
 
 @pytest.mark.reference_only("counts the calls")
 def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
@@ -141,7 +138,7 @@ def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
 
 @pytest.mark.real_only("its limits are what counts")
 def test_large_calls_are_split_below_the_limits_of_the_service(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     for part in range(5):
@@ -153,7 +150,7 @@ def test_large_calls_are_split_below_the_limits_of_the_service(
 
 @pytest.mark.reference_only("the real service does that for launches alone: tests/integration/test_launches.py")
 def test_a_derived_id_may_lead_to_another_run(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     service.runs.other_run_id = "f" * 32
     trainer = Trainer.start(directory, service.address, derived=True)
@@ -166,7 +163,7 @@ def test_a_derived_id_may_lead_to_another_run(
 
 @pytest.mark.real_only("only the real service compares experiments")
 def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     transports(directory)
     first = Trainer.start(directory, service.address, experiment="other")
@@ -178,7 +175,7 @@ def test_a_run_of_another_experiment_is_used_if_it_was_asked_for_by_its_id(
 
 
 def test_a_journal_that_joins_a_run_does_not_create_it(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address, joins=True, ends_run=False)
     trainer.params(a="b")

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from typing import Any
 
 import grpc
 import pytest
 
 from runstream.journal import Directory
-from runstream.transport.transport import Transport
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.services import Service
-from tests.unit.client.transport.conftest import until
+from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer, create_record
 from tests.unit.client.transport.outcomes import UNAVAILABLE, once, settled, steps, texts
 
 
 def test_a_journal_is_brought_to_the_service_and_deleted_when_it_is_finished(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
@@ -47,7 +44,7 @@ def test_a_journal_is_brought_to_the_service_and_deleted_when_it_is_finished(
 
 
 def test_many_journals_share_one_stream_and_their_batches_share_messages(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     run_id = create_record("")["run_id"]
     trainers = [Trainer.start(directory, service.address, run_id, rank=rank, ends_run=rank == 0) for rank in range(8)]
@@ -61,7 +58,7 @@ def test_many_journals_share_one_stream_and_their_batches_share_messages(
 
 
 def test_a_writer_that_died_is_drained_and_its_run_has_failed(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(1_500))
@@ -73,7 +70,7 @@ def test_a_writer_that_died_is_drained_and_its_run_has_failed(
 
 
 def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_ending_it(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     old = Trainer.start(directory, service.address)
     old.log(range(10))
@@ -89,7 +86,7 @@ def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_e
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["rank 0 is older", "rank 1 is older"])
 def test_a_journal_of_another_rank_does_not_keep_a_run_whose_rank_0_died_from_failing(
-    service: Service, directory: Directory, transports: Callable[..., Transport], order: Any
+    service: Service, directory: Directory, transports: StartTransport, order: tuple[int, int]
 ) -> None:
     run_id = create_record("")["run_id"]
     ranks = {rank: Trainer.start(directory, service.address, run_id, rank=rank, ends_run=rank == 0) for rank in order}
@@ -103,7 +100,7 @@ def test_a_journal_of_another_rank_does_not_keep_a_run_whose_rank_0_died_from_fa
 
 
 def test_a_rank_that_detaches_does_not_end_the_run(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address, rank=1, ends_run=False)
     transports(directory)
@@ -116,7 +113,7 @@ def test_a_rank_that_detaches_does_not_end_the_run(
 @pytest.mark.reference_only("cuts the stream at a step of a commit")
 @pytest.mark.parametrize("event", ["batch", "committed", "acked"])
 def test_a_stream_cut_before_commit_before_or_after_the_ack_loses_and_repeats_nothing(
-    service: TestService, directory: Directory, transports: Callable[..., Transport], event: Any
+    service: TestService, directory: Directory, transports: StartTransport, event: str
 ) -> None:
     service.ledger.fault = once(event, 2, Cut())
     trainer = Trainer.start(directory, service.address)
@@ -147,10 +144,10 @@ def test_a_stream_cut_before_commit_before_or_after_the_ack_loses_and_repeats_no
 def test_what_may_be_retried_is_retried_and_nothing_is_lost(
     service: TestService,
     directory: Directory,
-    transports: Callable[..., Transport],
-    error: Any,
-    event: Any,
-    number: Any,
+    transports: StartTransport,
+    error: Refused,
+    event: str,
+    number: int,
 ) -> None:
     service.ledger.fault = once(event, number, error)
     trainer = Trainer.start(directory, service.address)
@@ -162,7 +159,7 @@ def test_what_may_be_retried_is_retried_and_nothing_is_lost(
 
 @pytest.mark.reference_only("cuts streams at the steps of commits")
 def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     chance = random.Random(7)
 
@@ -196,7 +193,7 @@ def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(
 
 
 def test_the_service_may_come_up_after_the_run_and_that_is_said_once(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)

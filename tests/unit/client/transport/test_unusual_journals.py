@@ -5,22 +5,20 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runstream.journal import Directory, MemoryJournal, Position
-from runstream.transport.transport import Transport
 from runstream.v1 import run_pb2
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.services import Service
-from tests.unit.client.transport.conftest import QUICK, delete, until
+from tests.unit.client.transport.conftest import QUICK, StartTransport, delete, until
 from tests.unit.client.transport.journals import Trainer, create_record
 from tests.unit.client.transport.outcomes import settled, steps, texts
 
 
-def test_a_journal_in_memory_is_sent_like_one_on_disk(service: Service, transports: Callable[..., Transport]) -> None:
+def test_a_journal_in_memory_is_sent_like_one_on_disk(service: Service, transports: StartTransport) -> None:
     journal = MemoryJournal(create_record(service.address))
     trainer = Trainer(journal, journal.create, None)
     transport = transports()
@@ -38,7 +36,7 @@ def test_a_journal_in_memory_is_sent_like_one_on_disk(service: Service, transpor
 
 
 def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(
-    service: Service, transports: Callable[..., Transport]
+    service: Service, transports: StartTransport
 ) -> None:
     # Positions are saved rarely, so that its end is answered between two saves.
     transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
@@ -55,7 +53,7 @@ def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_i
 
 @pytest.mark.reference_only("the limit of the real service is some hundred times as high")
 def test_more_producers_than_a_stream_takes_have_their_turns(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     service.ledger.max_producers = 2
     trainers = [Trainer.start(directory, service.address) for _ in range(5)]
@@ -69,7 +67,7 @@ def test_more_producers_than_a_stream_takes_have_their_turns(
 
 @pytest.mark.real_only("so many points")
 def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behind_them(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transport = transports(directory)
@@ -84,7 +82,7 @@ def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behin
 
 
 def test_a_copy_is_sent_without_storing_anything_twice_and_stays(
-    service: Service, directory: Directory, transports: Callable[..., Transport], tmp_path: Path
+    service: Service, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(1_500))
@@ -104,7 +102,7 @@ def test_a_copy_is_sent_without_storing_anything_twice_and_stays(
 
 
 def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(5_000))
@@ -123,7 +121,7 @@ def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
 
 
 def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(3_000))
@@ -138,7 +136,7 @@ def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_reco
 
 
 def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_others(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     bad = Trainer.start(directory, service.address)
     bad.die()
@@ -152,7 +150,7 @@ def test_a_journal_that_nobody_can_read_is_left_alone_and_does_not_hold_up_the_o
     assert bad.path.exists()
 
 
-def test_a_directory_that_is_deleted_is_forgotten(directory: Directory, transports: Callable[..., Transport]) -> None:
+def test_a_directory_that_is_deleted_is_forgotten(directory: Directory, transports: StartTransport) -> None:
     trainer = Trainer.start(directory, "127.0.0.1:1")
     trainer.log(range(10))
     transport = transports(directory)
@@ -163,7 +161,7 @@ def test_a_directory_that_is_deleted_is_forgotten(directory: Directory, transpor
 
 @pytest.mark.reference_only("answers everything but one Open")
 def test_a_service_that_does_not_answer_open_is_given_up(
-    service: TestService, directory: Directory, transports: Callable[..., Transport]
+    service: TestService, directory: Directory, transports: StartTransport
 ) -> None:
     gate = threading.Event()
 
@@ -183,7 +181,7 @@ def test_a_service_that_does_not_answer_open_is_given_up(
 
 @pytest.mark.real_only("only the real service knows the steps")
 def test_steps_that_an_earlier_process_has_logged_are_told(
-    service: Service, directory: Directory, transports: Callable[..., Transport]
+    service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
     transports(directory)
