@@ -1,7 +1,10 @@
-"""A plugin for `--dist loadfile`: some directories run in one process each.
+"""A plugin for `--dist loadfile`: some directories run in one process each, and tests/mlflow in two.
 
 Their files share fixtures that are expensive to start, and a fixture is made once for each process that asks for it:
 there were five stock MLflow servers, and five services to compare with them.
+
+In one process, tests/mlflow would take longer than everything else does in the others. Those of its files that need a
+browser need little of what the others share.
 """
 
 from __future__ import annotations
@@ -11,15 +14,19 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 _IN_ONE_PROCESS = ("tests/access", "tests/mlflow", "tests/mlflow/parity", "tests/page", "tests/web")
+_WITH_BROWSER = {
+    f"tests/mlflow/test_{name}.py": "tests/mlflow with a browser"
+    for name in ("login", "oidc", "sign_in", "ui", "ui_workspaces")
+}
 
 
 class FilesOrDirectories(LoadFileScheduling):  # type: ignore[misc]  # it has no types
-    """Hands out files, or all files of such a directory at once."""
+    """Hands out files, or all files of such a directory or group at once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         directory = file.rpartition("/")[0]
-        return directory if directory in _IN_ONE_PROCESS else file
+        return _WITH_BROWSER.get(file) or (directory if directory in _IN_ONE_PROCESS else file)
 
 
 @pytest.hookimpl(optionalhook=True)
