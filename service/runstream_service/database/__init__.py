@@ -14,12 +14,12 @@ tls.py                   says what is wrong when TLS fails
 replica.py               the names of connections, by which replicas know each other
 suspects.py              connections over which nothing arrives any more
 dedicated_connection.py  the connection of a writer or of roll-up, outside the pool
-commit_notifier.py       NOTIFY after a commit, LISTEN for those of all replicas
+commit_notifier.py       NOTIFY after a commit, LISTEN for the commits of all replicas
 migrate.py               applies the migrations of migrations/
 requirements.py          what a database must fulfil before it is migrated
 layout.py                whether the tables of points are in one PostgreSQL or distributed over a Citus cluster
 definitions.py           the current SQL functions and views, in functions/ and views/
-distribute.py            `runstream distribute`: moves them to the workers of a cluster
+distribute.py            `runstream distribute`: moves the tables of points to the workers of a Citus cluster
 queries/                 the SQL of the core, of the reads and of retention, by name
 copy_rows.py             rows of COPY BINARY -> columns
 metric_values.py         how NaN is compared, and what stands for the infinities in MLflow

@@ -1,7 +1,8 @@
-"""Tells all replicas that something was committed: LISTEN and NOTIFY on a connection of its own.
+"""Notifies all replicas of commits, with LISTEN and NOTIFY on a connection of its own.
 
-Only a hint, so that live tail need not poll often: it may be lost, come late or for nothing. Writers notify outside of
-their transactions, since a NOTIFY inside takes a lock of the whole server until its commit is done.
+A notification is only a hint, so that live tail need not poll often: it may be lost, come late, or come without a
+commit. It is sent outside of the writers' transactions, since a NOTIFY inside a transaction holds a lock of the whole
+server until the commit is done.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CHANNEL = "runstream_commits"
-# At most so often, however many groups are committed. It waits for no disk.
+# The least time between two notifications, however many groups are committed.
 NOTIFY_EVERY_S = 0.05
-# A connection that died without a word shows when it is asked this often.
+# A statement is sent this often when nothing is committed, to find out whether the connection is dead.
 CHECK_EVERY_S = 10.0
 _ANSWER_WITHIN_S = 5.0
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 5.0
@@ -39,7 +40,7 @@ class CommitNotifier:
         self._notified = asyncio.Event()
 
     def notify(self) -> None:
-        """Something was committed. Costs nothing; many calls become one notification."""
+        """Call this after a commit. It does not wait, and many calls become one notification."""
         self._committed_here.set()
 
     async def wait(self, timeout_s: float) -> None:
@@ -57,7 +58,8 @@ class CommitNotifier:
             connection: Connection | None = None
             try:
                 connection = await self._database.connect_notifier()
-                # So that the loss is noticed at once; a notification that is due is for the next connection.
+                # Wakes _forward at once when the connection is lost. A notification that is due is sent on the next
+                # one.
                 connection.add_termination_listener(lambda _: self._committed_here.set())
                 await connection.add_listener(CHANNEL, self._on_notification)
                 backoff.reset()
@@ -65,7 +67,10 @@ class CommitNotifier:
                 await self._forward(connection)
             except Exception as error:
                 if translate(error) is None:
-                    log.exception("The commit notifier failed for a bug", action="commit_notifier_failed")
+                    log.exception(
+                        "The commit notifier failed because of a bug; it connects again",
+                        action="commit_notifier_failed",
+                    )
                 else:
                     log.debug(
                         "The commit notifier connects again", action="commit_notifier_reconnects", error=repr(error)

@@ -1,4 +1,4 @@
-"""Opens connections to PostgreSQL: with the settings of their sessions and the timeouts of their statements.
+"""Opens connections to PostgreSQL, with the settings of their sessions and the timeouts of their statements.
 
 Settings are made by a statement after connecting, not by startup parameters: a pooler refuses or drops parameters that
 it does not know, and a session would then run without durable commits and without timeouts. A second statement reads
@@ -55,7 +55,7 @@ _COMMON: Mapping[str, str] = {
 }
 # Exists since PostgreSQL 17. Not needed: single statements and idle transactions have limits of their own.
 _COMMON_17: Mapping[str, str] = {"transaction_timeout": "0"}
-# These are not compared: on a unix socket they stay 0.
+# These are not read back: on a unix socket they stay 0.
 _OF_THE_SOCKET: Mapping[str, str] = {
     "tcp_keepalives_idle": str(_KEEPALIVE_IDLE_S),
     "tcp_keepalives_interval": str(_KEEPALIVE_INTERVAL_S),
@@ -80,7 +80,7 @@ class ConnectionKind:
         return self.statement_timeout_s + ANSWER_MARGIN_S
 
     def session(self, server_version: int) -> dict[str, str]:
-        """All settings that are compared."""
+        """The settings of a session of this kind that are read back after they were made."""
         return {
             **_COMMON,
             **(_COMMON_17 if server_version >= 17 else {}),
@@ -90,7 +90,7 @@ class ConnectionKind:
 
 
 def _shown(seconds: int) -> str:
-    """A time as PostgreSQL shows it: in the largest unit of which it is a whole number."""
+    """A time as PostgreSQL shows it, in the largest unit that divides it: 7200 s are "2h"."""
     for unit, name in ((3_600, "h"), (60, "min")):
         if seconds % unit == 0:
             return f"{seconds // unit}{name}"
@@ -137,8 +137,8 @@ _IDENTITY = (
 
 
 class OurTransaction(Transaction):
-    """A transaction that sends no ROLLBACK after a missing answer, as it would wait for another answer. The pool rolls
-    back or closes the connection within some seconds when it is released."""
+    """A transaction that sends no ROLLBACK after a timeout, as it would wait for another answer. The pool rolls back,
+    or closes the connection, within some seconds of its release."""
 
     async def __aexit__(self, kind: Any, error: object, traceback: object) -> None:
         if not isinstance(error, TimeoutError) and not isinstance(getattr(error, "__cause__", None), TimeoutError):
@@ -157,7 +157,8 @@ class OurConnection(asyncpg.Connection):
     resets: bool
 
     def get_reset_query(self) -> str:
-        """RESET ALL restores the settings of ALTER ROLE and ALTER DATABASE, so our own are made again after it."""
+        """Called by the pool. RESET ALL restores the settings of ALTER ROLE and ALTER DATABASE, so our own follow
+        it."""
         return f"{super().get_reset_query()}\n{self.session_sql}" if self.resets else ""
 
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
@@ -202,9 +203,9 @@ async def _begin_session(connection: OurConnection, kind: ConnectionKind) -> Non
 
 
 def _watch_socket(connection: OurConnection) -> None:
-    """Lets the kernel notice a peer that is gone, since the driver does not check for it.
+    """Lets the kernel notice when the other side is gone, since the driver does not check for it.
 
-    Raises ConnectionError if the connection was lost before it could be used.
+    Raises ConnectionError if the connection was lost already.
     """
     sock = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the driver has no other way
     if sock is not None and sock.fileno() < 0:

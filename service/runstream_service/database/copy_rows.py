@@ -20,7 +20,7 @@ Rows: TypeAlias = NDArray[np.void]
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
-HEADER = SIGNATURE + bytes(8)  # flags, and the length of an extension that nobody has defined yet
+HEADER = SIGNATURE + bytes(8)  # flags, and the length of an extension; PostgreSQL defines none yet
 HEADER_BYTES = len(HEADER)
 TRAILER = b"\xff\xff"
 # Large enough that the cost of a message does not matter, small enough that the backend starts on the first piece while
@@ -31,7 +31,7 @@ EPOCH_2000_UNIX_US = 946_684_800_000_000
 
 
 class RowFormat:
-    """The layout of rows of fixed-width columns, given as (name, numpy type) in their order."""
+    """The layout of rows with fixed-width columns. `columns`: their names and numpy types, in order."""
 
     def __init__(self, columns: Sequence[tuple[str, str]]) -> None:
         self._widths = {name: np.dtype(type_).itemsize for name, type_ in columns}
@@ -42,7 +42,7 @@ class RowFormat:
         self.dtype: np.dtype[Any] = np.dtype(fields)
 
     def rows(self, data: bytes | bytearray | memoryview) -> Rows:
-        """Rows without header and trailer; nothing is copied."""
+        """The bytes of rows, without header and trailer, as a structured array. Nothing is copied."""
         assert len(data) % self.dtype.itemsize == 0, "rows have another layout than expected"
         rows = np.frombuffer(data, self.dtype)
         assert (rows["fields"] == len(self._widths)).all(), "a row has other columns than expected"
@@ -51,7 +51,7 @@ class RowFormat:
         return rows
 
     def copy(self, columns: Mapping[str, NDArray[Any]]) -> bytes:
-        """The whole COPY of rows with these columns."""
+        """Encode columns as a whole COPY, with header and trailer."""
         rows = np.empty(len(next(iter(columns.values()))), self.dtype)
         rows["fields"] = len(self._widths)
         for name, width in self._widths.items():
@@ -87,9 +87,11 @@ async def stream(
     after: str = "",
     timeout_s: float | None = None,
 ) -> None:
-    """Passes the COPY of a statement without parameters to a sink as it arrives, and waits for the sink; so does
-    PostgreSQL. `before` and `after`: further statements, without results, that are sent along and take no round trip of
-    their own, which the driver's public method has no way for."""
+    """Passes the COPY of a statement without parameters to `sink` as it arrives; PostgreSQL waits while the sink does.
+
+    `before` and `after`: further statements, without results, that are sent in the same message, so that they take no
+    round trip of their own. The driver's public method cannot do that.
+    """
     copy = f"COPY ({statement}) TO STDOUT (FORMAT binary)"
     statements = "; ".join(part for part in (before, copy, after) if part)
     await connection._copy_out(statements, sink, timeout_s)  # type: ignore[union-attr]
@@ -99,7 +101,7 @@ _NUMBER = RowFormat([("number", ">i4")])
 
 
 async def number(connection: Connection | PooledConnection, statement: str, *, before: str, timeout_s: float) -> int:
-    """The one int4 that a statement returns; `before` as for `stream`."""
+    """The one int4 that a statement returns. `before`: see `stream`."""
     found = bytearray()
 
     async def keep(data: bytes) -> None:

@@ -1,8 +1,8 @@
-"""Parses the URL of a PostgreSQL: the servers that it names, and the rest.
+"""Parses the URL of a PostgreSQL into the servers that it names, and the rest.
 
-The driver tries the servers of a URL one after another within one timeout, and a first server that is dead uses up all
-of it. So failover.py connects to each of them itself, and the URL is parsed here. Messages about a wrong URL contain no
-part of it, since each part may belong to a password.
+The driver would try the servers of a URL one after another within one timeout, and a first server that is dead would
+use up all of it. So failover.py connects to each server itself, and needs them separately. Messages about a wrong URL
+contain no part of it, since each part may belong to a password.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from urllib.parse import unquote
 from runstream_service.database import tls, url_parameters
 
 DEFAULT_PORT = 5432
-# Each of these asks for a server that takes writes, or allows one. The service always looks for such a server.
+# The accepted values of target_session_attrs. All of them allow a server that takes writes, which the service always
+# looks for.
 _TARGETS = ("read-write", "primary", "any")
 _TARGETS_WITHOUT_WRITES = ("read-only", "standby", "prefer-standby")
 
@@ -36,7 +37,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """A checked URL. If it names no servers, PGHOST or the driver's default decides."""
+    """A checked URL. If it names no servers, `servers` is empty, and PGHOST or the driver's default is used."""
 
     servers: tuple[Server, ...]
     rest: str = field(repr=False)  # the URL without servers; it holds the password
@@ -60,7 +61,7 @@ class DatabaseUrl:
         login, at, hosts = parts["authority"].rpartition("@")
         if "@" in login or "@" in (parts["path"] or ""):
             raise ValueError(f"the URL has an @ that does not end its user and password. {_ENCODE}")
-        query, ignored = url_parameters.sort(_query(parts["query"] or ""), encode=_ENCODE)
+        query, ignored = url_parameters.select(_query(parts["query"] or ""), encode=_ENCODE)
         asked = {name: [value for key, value in query if key == name] for name in ("host", "port")}
         if hosts and (asked["host"] or asked["port"]):
             raise ValueError("the URL names servers before the database and as host= or port= too; once is enough")
@@ -92,7 +93,7 @@ def _check_target(values: list[str]) -> None:
 
 
 def _servers(hosts: str) -> tuple[Server, ...]:
-    """The servers of `host:port,[::1]:port`."""
+    """The servers in a text such as `host:port,[::1]:port`."""
     servers = []
     for position, text in enumerate(hosts.split(","), start=1):
         match = _HOST.fullmatch(text)

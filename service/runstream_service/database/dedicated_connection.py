@@ -1,4 +1,4 @@
-"""A dedicated connection that is opened again when it was lost, and transactions on it."""
+"""A connection for one user, outside the pool, which is opened again when it was lost; and transactions on it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DedicatedConnection:
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def connect(self) -> None:
-        """Connect unless connected. Raises DatabaseUnavailable."""
+        """Connect, unless there is a connection. Raises DatabaseUnavailable."""
         if self._connection is None or self._connection.is_closed():
             lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -47,7 +47,13 @@ class DedicatedConnection:
             self._connection.add_termination_listener(set_lost)
 
     async def run(self, work: Callable[[Connection], Awaitable[T]], *, timeout_s: float) -> T:
-        """Do some work. If it fails in any way, the connection is closed, and what was not committed is rolled back."""
+        """The result of `work` on the connection. If it fails in any way, the connection is closed, and what was not
+        committed is rolled back.
+
+        Raises:
+            TimeoutError: no result within `timeout_s` seconds.
+            ConnectionError: the connection was lost.
+        """
         assert self._connection is not None, "not connected"
         working = asyncio.ensure_future(work(self._connection))
         watched: set[asyncio.Future[Any]] = {working, self._lost}
@@ -77,7 +83,6 @@ class DedicatedConnection:
 
 
 def _consume_outcome(working: asyncio.Future[T]) -> None:
-    """Nobody waits for the work any more. Its exception is retrieved so that asyncio does not report it as
-    unhandled."""
+    """Retrieve the exception of abandoned work, so that asyncio does not report it as unhandled."""
     if not working.cancelled():
         working.exception()

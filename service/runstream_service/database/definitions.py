@@ -1,8 +1,8 @@
 """The current text of every SQL function and view, one file each: `functions/NAME.sql` and `views/NAME.sql`.
 
-A migration installs a definition where it has the line `-- install: NAME FINGERPRINT`, without a copy of its text. The
-last migration that names a definition installs it, and its line has the fingerprint of the current text. So a changed
-file needs a new migration, and replicas of two releases agree on whose text is the newer one.
+A migration installs a definition at its line `-- install: NAME FINGERPRINT`, without a copy of the text. If several
+migrations name a definition, only the last one installs it, and its line has the fingerprint of the current text. So a
+changed file needs a new migration, and replicas of two releases agree on whose text is newer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ KINDS = {"functions": "FUNCTION", "views": "VIEW"}
 # A file: a comment, then the statements that make the function (several if it is overloaded) or the view.
 _FILE = re.compile(r"(?:--[^\n]*\n|\n)*(?P<statements>CREATE .*\n)", re.DOTALL)
 _CREATED = re.compile(r"^CREATE (OR REPLACE )?(FUNCTION|VIEW) (\w+)", re.MULTILINE)
-# What a migration does with a definition: installs the text of its file, has a text of its own, or drops it.
+# The three ways in which a migration mentions a definition: it installs the text of its file, has its own text, or
+# drops it.
 _MENTION = re.compile(
     r"^(?:-- install: (?P<installed>\w+)(?: (?P<fingerprint>\w+))?$"
     r"|CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) (?P<created>\w+)"
@@ -29,7 +30,7 @@ _MENTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One file. Its statements replace what is there, so they may be run again at any time."""
+    """One file. Its statements are CREATE OR REPLACE, so they may be run again at any time."""
 
     file_name: str
     name: str
@@ -37,7 +38,7 @@ class Definition:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the statements, without the comment above them, which is not in the database."""
+        """The fingerprint of the statements, without the comment above them, which may be edited freely."""
         return hashlib.sha256(self.statements.encode()).hexdigest()[:12]
 
 
@@ -55,7 +56,8 @@ def packaged_definitions() -> dict[str, Definition]:
 
 
 def parse_definitions(files: Mapping[str, str]) -> dict[str, Definition]:
-    """Checks that each file creates the object of its name, and nothing else. A ValueError is a bug of this release."""
+    """The definitions in files (`functions/NAME.sql` -> text), by name. Raises ValueError, a bug of this release, if a
+    file creates anything but the object of its name."""
     definitions: dict[str, Definition] = {}
     for file_name, text in sorted(files.items()):
         folder, _, name = file_name.removesuffix(".sql").partition("/")
@@ -70,13 +72,15 @@ def parse_definitions(files: Mapping[str, str]) -> dict[str, Definition]:
 
 
 def with_definitions(migrations: Sequence[str], definitions: Mapping[str, Definition]) -> list[str]:
-    """The statements of migrations, in order: their own ones, and each definition at the last place that names it.
+    """The statements of each migration, in order: its own, and the texts of the definitions that it is the last to
+    name.
 
-    Nothing is installed at earlier places: the text of that time is not kept, and the current one may need tables that
-    a later migration makes. A database that is on its way through all of them keeps the text that it has until then.
+    Earlier migrations install nothing: the text of that time is not kept, and the current one may need tables that a
+    later migration makes. Until then, a database that is being migrated keeps the text that it has.
 
-    Raises ValueError, a bug of this release, unless the last mention of each definition in the migrations installs the
-    text of its file, or drops it if there is no file.
+    Raises:
+        ValueError: a bug of this release. The last mention of a definition in the migrations does not install the text
+        of its file, or there is no file and it is not dropped.
     """
     last: dict[str, tuple[int, re.Match[str]]] = {}
     for number, sql in enumerate(migrations):
@@ -85,7 +89,7 @@ def with_definitions(migrations: Sequence[str], definitions: Mapping[str, Defini
     for name, definition in definitions.items():
         if name not in last or last[name][1]["fingerprint"] != definition.fingerprint:
             raise ValueError(
-                f"{definition.file_name} is not what migrations install; a new one has to say\n"
+                f"{definition.file_name} is not the text that the migrations install; add a migration with the line\n"
                 f"-- install: {name} {definition.fingerprint}"
             )
     for name, (_, match) in last.items():

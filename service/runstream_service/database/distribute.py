@@ -1,7 +1,7 @@
 """Distributes the two tables of points of a database over the workers of its Citus cluster, step by step.
 
-Each step is one transaction of the database and knows whether it is done, so that the whole may be interrupted at any
-time and started again. The service is stopped meanwhile: it refuses a database that is half distributed.
+Each step is one transaction and knows whether it is done, so the command may be interrupted at any time and run again.
+The service has to be stopped meanwhile; it refuses a database that is half distributed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 OLDEST_CITUS = 13
 DEFAULT_SHARDS = 32
-# Each epoch makes a table for each shard of hot_batches, and drops it a minute or two later. That takes 20 to 30 ms
-# each, so these shards are few. They are spread over the workers all the same.
+# Each epoch creates a table for each shard of hot_batches, and drops it a minute or two later. That takes 20 to 30 ms
+# each, so hot_batches has fewer shards. They are still spread over the workers.
 HOT_SHARDS_DIVISOR = 4
-# What the view metric_points calls, where the batches are; a function after those that it calls.
+# The functions that the view metric_points calls on the workers, each after those that it calls itself.
 _FUNCTIONS = ["bigint_at", "double_at", "hot_points"]
-# What must be the same before and after: the rows, and the points in them.
+# Counts of each table that must be the same before and after: its rows, and the points in them.
 _COUNTS = {
     "metric_segments": "SELECT count(*) AS rows, coalesce(sum(point_count), 0)::bigint AS content FROM metric_segments",
     "hot_batches": "SELECT count(*) AS rows, coalesce(sum(length(points)), 0)::bigint AS content FROM hot_batches",
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is left to do."""
+    """The steps that are left to do."""
 
     workers: list[Worker]
     needs_schema: bool  # the tables are not there yet, or are those of an earlier release
@@ -68,16 +68,16 @@ class Plan:
 
     @property
     def descriptions(self) -> list[str]:
-        """What will be done, in order."""
+        """One line for each step, in order."""
         schema = ["make the tables of this release"] if self.needs_schema else []
         return schema + [step.plan for step in self.steps]
 
 
 async def distribute(url: str, *, shards: int, agree: Callable[[Plan], bool], report: Callable[[str], None]) -> None:
-    """Makes a plan, and carries it out if the caller agrees to it; reports each step when it is done.
+    """Makes a plan, and carries it out if `agree` returns True for it; calls `report` after each step.
 
     Raises:
-        StartupError: nothing was done, or nothing more; the message says what to do first.
+        StartupError: a step cannot be done; steps that were reported are. The message says what to do first.
         DatabaseUnavailable: the database does not answer.
     """
     database = await open_at_once(url, max_size=1)
@@ -113,8 +113,8 @@ async def make_plan(connection: Connection, shards: int) -> Plan:
 
 
 async def _lock_out_services(connection: Connection) -> None:
-    """Until the connection is closed, no service can start: migrate() waits for the same lock. One that has started
-    since the plan was made is found here."""
+    """Keeps services from starting until the connection is closed, as migrate() waits for the same lock. Then checks
+    again that none has started since the plan was made."""
     try:
         await connection.execute("SET lock_timeout = '10s'")
         await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
@@ -165,7 +165,8 @@ async def _workers(connection: Connection) -> list[Worker]:
 
 
 async def _check_workers(connection: Connection) -> None:
-    """A transaction on several nodes is prepared on each of them, which PostgreSQL does not allow by default."""
+    """Checks that workers allow prepared transactions, which transactions on several nodes need. PostgreSQL does not
+    allow them by default."""
     for host, port, success, result in await connection.fetch(
         "SELECT nodename, nodeport, success, result "
         "FROM run_command_on_workers($$SELECT current_setting('max_prepared_transactions')$$)"
@@ -186,7 +187,7 @@ async def _check_rights(connection: Connection) -> None:
 
 
 async def _check_that_no_service_runs(connection: Connection) -> None:
-    """A service that is running would go on as if the points were in one PostgreSQL."""
+    """Checks that no service is running: it would go on as if the points were in one PostgreSQL."""
     replicas = await connection.fetch(
         "SELECT DISTINCT split_part(application_name, '/', 2) AS replica FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name LIKE 'runstream%/%' ORDER BY replica"

@@ -1,4 +1,4 @@
-"""Records whether a failed request may have had effects: a transaction that it began may be committed."""
+"""Records whether a failed request may have changed something, because a transaction that it began may be committed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 
 class Effects:
-    """Whether one request may have had effects."""
+    """Whether one request may have changed something in the database."""
 
     def __init__(self) -> None:
         self.possible = False
@@ -19,7 +19,7 @@ _CURRENT: ContextVar[Effects | None] = ContextVar("effects", default=None)
 
 @contextlib.contextmanager
 def watched() -> Iterator[Effects]:
-    """The effects of the block, and of tasks that are started in it."""
+    """Records the effects of the block, and of tasks that are started in it."""
     effects = Effects()
     token = _CURRENT.set(effects)
     try:
@@ -29,7 +29,7 @@ def watched() -> Iterator[Effects]:
 
 
 def are_possible() -> None:
-    """Notes that effects are possible from now on: the request has got a connection to the database."""
+    """Call this when a request gets a connection to the database: from now on it may change something."""
     effects = _CURRENT.get()
     if effects is not None:
         effects.possible = True

@@ -1,4 +1,4 @@
-"""Connects to an external database: waits for it while that can help, and checks that it is suitable."""
+"""Connects to a PostgreSQL that a URL names: waits until it answers, and checks that it is suitable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 OLDEST_POSTGRES = 14
 EXAMPLE = "postgresql://user:password@host:5432/runstream"
 
-# Waiting does not cure these. A pooler reports a protocol violation for parameters that it does not know.
+# Errors that waiting does not cure. A pooler reports a protocol violation for parameters that it does not know.
 _HOPELESS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -29,7 +29,11 @@ _HOPELESS = (
 
 
 async def open_external(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
-    """The database at a URL, for the service. Raises StartupError."""
+    """Connect the service to the database at a URL. Waits up to `wait_s` seconds until it answers.
+
+    Raises:
+        StartupError: the URL is wrong, the database does not answer, or it is not suitable.
+    """
     database = await wait_for_database(url, pool_size=pool_size, wait_s=wait_s, replica=replica)
     try:
         await _check_version(database)
@@ -71,7 +75,7 @@ async def open_at_once(url: str, *, max_size: int) -> Database:
 
 
 def _where_and_what_to_check(message: str, url: str) -> str:
-    """Addresses are for operators only, so the messages that callers of the service may see are without them."""
+    """The message with addresses, for operators. Messages that callers of the service may see have none."""
     servers = ", ".join(map(str, DatabaseUrl.parse(url).servers)) or "the driver's default address"
     return (
         f"{message} (asked: {servers}). Check the host and port of the URL, that PostgreSQL runs there, that its "
@@ -80,7 +84,8 @@ def _where_and_what_to_check(message: str, url: str) -> str:
 
 
 async def wait_for_database(url: str, *, pool_size: int, wait_s: float, replica: ReplicaId) -> Database:
-    """The database at a URL, which is not checked. Waits at most so long for it to answer. Raises StartupError."""
+    """Connect to the database at a URL, without checks. Waits up to `wait_s` seconds until it answers. Raises
+    StartupError."""
     deadline = Deadline(wait_s)
     while True:
         try:
@@ -129,7 +134,7 @@ async def _check_layout(database: Database) -> None:
 
 
 async def _warn_of_lost_writes(database: Database) -> None:
-    """Warns only, since somebody may want these settings, for a test."""
+    """Warns of settings that are not durable. It is not an error, as a test may want them."""
     async with database.acquire() as connection:
         off = await layout_of(connection).risky_settings(connection)
     if off:

@@ -35,7 +35,7 @@ class Servers:
 
         Raises:
             TimeoutError, OSError, asyncpg.PostgresError: the most informative error of all servers.
-            asyncpg.TargetServerAttributeNotMatched: none takes writes.
+            asyncpg.TargetServerAttributeNotMatched: no server that answers takes writes.
         """
 
         async def connect_to(server: Server | None) -> C:
@@ -82,7 +82,7 @@ class Servers:
 
 
 def _informativeness(error: BaseException) -> int:
-    """How informative an error is: the answer of a server says more than a missing answer."""
+    """A rank of errors: what a server said tells more than that it did not answer."""
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return 1
     return 2 if isinstance(error, asyncpg.PostgresError) or tls.explain_failure(error) is not None else 0

@@ -1,6 +1,6 @@
 """Where the two tables of points are: in one PostgreSQL, or distributed over the workers of a Citus cluster.
 
-Every connection finds out when it is opened, and has the answer as its `layout`. A layout knows all that differs.
+Each connection finds out when it is opened, and keeps the result as its `layout`. All differences are in Layout.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from runstream_service.errors.core import DatabaseUnavailable
 if TYPE_CHECKING:
     from runstream_service.database.connections import Connection, PooledConnection
 
-# The tables that are distributed, and the column that decides which worker has a row. All points of a series that are
-# rolled up are on one worker, and all points of a run that are not. All other tables stay on the coordinator.
+# The tables that are distributed, and the column that determines the worker of a row. So all segments of a series are
+# on one worker, and all hot batches of a run are. All other tables stay on the coordinator.
 DISTRIBUTED_TABLES: Mapping[str, str] = {"metric_segments": "series_id", "hot_batches": "run_id"}
 
 _SETTLE_EVERY_S = 0.02
@@ -30,7 +30,7 @@ _RISKY = (
 
 
 class Layout:
-    """One PostgreSQL has everything."""
+    """The usual layout: one PostgreSQL has everything."""
 
     name: ClassVar[str] = "one PostgreSQL"
     session: ClassVar[Mapping[str, str]] = {}  # further settings of every session, written as PostgreSQL shows them
@@ -42,16 +42,16 @@ class Layout:
     takes_statements_together: ClassVar[bool] = True
 
     async def settle(self, connection: Connection | PooledConnection) -> None:
-        """Returns when all points of the transactions that are committed now can be read. Raises DatabaseUnavailable if
-        that takes too long."""
+        """Returns when all points that are committed now can be read. Raises DatabaseUnavailable if that takes more
+        than 5 s."""
 
     async def risky_settings(self, connection: Connection | PooledConnection) -> str:
-        """The settings that are off and without which a crash may lose what is committed, on any server; empty if there
-        are none."""
+        """The names of settings that are off on any server although a crash may then lose commits; empty if there are
+        none."""
         return ", ".join(sorted((await connection.fetchval(_RISKY)).split()))
 
     async def recover(self, connection: Connection) -> None:
-        """Finishes transactions whose nodes died in the middle of their commit. Not within a transaction."""
+        """Finishes transactions whose nodes died in the middle of their commit. Must not be called in a transaction."""
 
 
 class DistributedLayout(Layout):
@@ -102,21 +102,21 @@ class DistributedLayout(Layout):
             waiting &= await _prepared(connection)
 
     async def risky_settings(self, connection: Connection | PooledConnection) -> str:
-        """Of the coordinator and of the workers."""
+        """The names of such settings of the coordinator and of the workers."""
         off = set((await connection.fetchval(_RISKY)).split())
         for *_, success, result in await connection.fetch("SELECT * FROM run_command_on_workers($1)", _RISKY):
             off.update(result.split() if success else ())
         return ", ".join(sorted(off))
 
     async def recover(self, connection: Connection) -> None:
-        """Citus does so itself, but only once a minute: until then, acknowledged points could not be read."""
+        """Citus does this automatically, but only once a minute: until then, acknowledged points could not be read."""
         await connection.fetchval("SELECT recover_prepared_transactions()")
 
 
 ONE_POSTGRES = Layout()
 DISTRIBUTED = DistributedLayout()
 
-# Names start with citus_, then the group, the process and the number of the transaction.
+# Names of prepared transactions start with citus_, then come the group, the process and the number.
 _PREPARED = """
 SELECT nodename, nodeport, success, result
   FROM run_command_on_workers($command$
@@ -146,12 +146,12 @@ SELECT coalesce(array_agg(t.name ORDER BY t.name), '{}')
 
 
 async def has_citus(connection: Connection | PooledConnection) -> bool:
-    """Whether the database has the extension."""
+    """Whether the database has the extension Citus."""
     return bool(await connection.fetchval(_HAS_CITUS))
 
 
 async def distributed_tables(connection: Connection | PooledConnection) -> list[str]:
-    """Those of DISTRIBUTED_TABLES that are distributed."""
+    """The names of DISTRIBUTED_TABLES that are distributed now."""
     if not await has_citus(connection):
         return []
     return list(await connection.fetchval(_DISTRIBUTED, list(DISTRIBUTED_TABLES)))
@@ -159,12 +159,13 @@ async def distributed_tables(connection: Connection | PooledConnection) -> list[
 
 async def detect_layout(connection: Connection | PooledConnection) -> Layout:
     """The layout of the database of a new connection. One that is half distributed counts as distributed; the service
-    refuses it (requirements.py), and only `runstream distribute` works on it."""
+    refuses it (external.py), and only `runstream distribute` works on it."""
     return DISTRIBUTED if await distributed_tables(connection) else ONE_POSTGRES
 
 
 async def missing_right(connection: Connection | PooledConnection) -> str:
-    """What the user may not do and must, on a cluster, and how to allow it; empty if it may."""
+    """The right that the user of the service lacks on a Citus cluster, with the statement that grants it; empty if none
+    is missing."""
     if await connection.fetchval("SELECT has_function_privilege('recover_prepared_transactions()', 'EXECUTE')"):
         return ""
     user = await connection.fetchval("SELECT current_user")

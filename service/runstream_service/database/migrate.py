@@ -23,7 +23,8 @@ log = structlog.get_logger()
 
 FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 FIRST_LINE = re.compile(r"-- when: (before|after)\s*")
-# Makes replicas that start at the same time migrate one after the other. Any constant that nobody else uses will do.
+# Held while a replica migrates, so that replicas that start at the same time do it one after the other. Any constant
+# will do that no other program uses in this database.
 ADVISORY_LOCK = 1920298866
 
 CREATE_TABLE = """
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 
 
-# How long a migration waits for a lock, and the pause in which those that waited behind it have their turn.
+# How long a migration waits for a lock, and then pauses, so that statements that wait behind it can run.
 _LOCK_TIMEOUT_S, _LOCK_PAUSE_S = 2, 5.0
 _OLDEST_TRANSACTION = """
 SELECT pid, coalesce(nullif(application_name, ''), 'no name') AS application
@@ -47,7 +48,7 @@ SELECT pid, coalesce(nullif(application_name, ''), 'no name') AS application
  LIMIT 1
 """
 
-# Causes that lie in the database, not in runstream: missing rights, or names that somebody else uses.
+# Errors whose cause is in the database, not in runstream: missing rights, or names that are used for something else.
 _REFUSALS = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.DuplicateTableError,
@@ -61,7 +62,7 @@ _REFUSALS = (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. `when` says whether it may run before (expand) or only after (contract) the code that needs it.
+    """One file. `when`: it may run before (expand) or only after (contract) the code that needs it.
 
     The previous release has to run on the result of a `before` migration, since replicas of both releases run during an
     upgrade, and an upgrade may be rolled back.
@@ -77,12 +78,13 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the file, which contains those of the texts that were current when it was written."""
+        """The fingerprint of the file. The file has the fingerprints of the definitions that it installed when it was
+        written."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def packaged_migrations() -> list[Migration]:
-    """The files of this release, in order."""
+    """The migrations of this release, in order."""
     folder = resources.files(__package__) / "migrations"
     return parse_migrations(
         {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")},
@@ -91,8 +93,8 @@ def packaged_migrations() -> list[Migration]:
 
 
 def parse_migrations(files: Mapping[str, str], definitions: Mapping[str, Definition] | None = None) -> list[Migration]:
-    """Checks names, first lines, that versions run from 1 without gaps, and that the current definitions are installed.
-    A ValueError is a bug of this release."""
+    """The migrations in files (name -> text), in order. Raises ValueError, a bug of this release, if a name or a first
+    line is wrong, a version is missing, or a current definition is not installed."""
     migrations = []
     by_number: dict[str, str] = {}
     in_order = sorted(files.items())
@@ -110,10 +112,12 @@ def parse_migrations(files: Mapping[str, str], definitions: Mapping[str, Definit
 
 
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> int:
-    """Applies missing migrations; returns the version that is then reached. Several replicas may call it at once.
+    """Applies missing migrations; returns the version of the database after that. Several replicas may call it at once.
 
-    Raises StartupError if a newer release has removed something from the database (`after`), if it was made by files
-    that have changed since, or if it is not suitable (requirements.py).
+    Raises:
+        StartupError: a newer release has removed something from the database (an `after` migration), it was migrated by
+        files that have changed since, or it is not suitable (requirements.py).
+        DatabaseUnavailable.
     """
     known = packaged_migrations() if migrations is None else migrations
     connection = await database.connect_migration()
@@ -137,7 +141,7 @@ async def _migrate(connection: Connection, known: list[Migration]) -> int:
 
 
 def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
-    """Compares the migrations that the database has with those of this release."""
+    """Checks that this release can run with the migrations that the database has. Raises StartupError."""
     newer = applied[len(known) :]
     if taken_away := [row for row in newer if row["when_text"] != "before"]:
         raise StartupError(
@@ -163,7 +167,7 @@ def _compare(applied: list[asyncpg.Record], known: list[Migration]) -> None:
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
-    """Runs one file and records it, in one transaction; again, as long as somebody else has a lock that it needs."""
+    """Runs one file and records it, in one transaction. Tries again while another session has a lock that it needs."""
     try:
         while not await _applied(connection, migration):  # noqa: ASYNC110 - PostgreSQL has no event for it
             await asyncio.sleep(_LOCK_PAUSE_S)
@@ -182,8 +186,9 @@ async def _apply(connection: Connection, migration: Migration) -> None:
 
 
 async def _applied(connection: Connection, migration: Migration) -> bool:
-    """Tries a migration once. Returns False if it waited too long for a lock: everybody who comes after it waits behind
-    it, so a report that reads a view for an hour would stop all other readers of the view."""
+    """Tries a migration once; returns whether it was applied. It gives up after a short wait for a lock, since later
+    statements wait behind it: a report that reads a view for an hour would otherwise stop all other readers of the
+    view."""
     try:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")

@@ -50,8 +50,8 @@ READ_TIMEOUT_S = 60.0
 
 # SQLSTATE classes and codes after which the same call may succeed later: connection (08), rollback such as a deadlock
 # (40), resources such as disk and connections (53), operator intervention such as a shutdown or a timeout (57), I/O
-# (58030), lock, idle and transaction timeouts, read-only after a failover, wrong password or missing database while
-# somebody changes them.
+# (58030), lock, idle and transaction timeouts, read-only after a failover, a wrong password or a missing database while
+# an operator changes them.
 UNAVAILABLE_STATES = ("08", "40", "53", "57", "58030", "55P03", "25P03", "25P04", "25006", "28", "3D000")
 # A prepared statement of this session is missing, or one of another session is there.
 _SESSION_NOT_KEPT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
@@ -67,8 +67,8 @@ _BEGIN_SNAPSHOT = (
 
 
 def translate(error: BaseException) -> CoreError | None:
-    """The core's error for an exception of the driver. None if the exception does not mean that the database is
-    unavailable, but a bug or bad data.
+    """The core's error for an exception of the driver that means that the database is unavailable, or unsuitable. None
+    for any other exception: a bug, or data that PostgreSQL refuses.
 
     Callers write `raise translated from error`.
     """
@@ -114,7 +114,7 @@ def is_data_error(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raises DatabaseUnavailable for exceptions of the driver that mean it; other exceptions pass unchanged."""
+    """Translates exceptions of the driver that leave the block, as `translate` does; all others pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -125,25 +125,25 @@ def translated() -> Iterator[None]:
 
 
 def server_start_id_of(connection: Connection | PooledConnection) -> str:
-    """Identifies the start of the server that a connection of a `Database` leads to. It is only meant to be compared.
+    """Identifies the start of the database server that a connection leads to. Only for comparison.
 
-    What was read under one id, such as the id of a series, must not be written under another one: that server's state
-    may be older, and may not know the series, or have given its id to something else.
+    Ids that were read under one start, such as the id of a series, must not be written under another: the state of that
+    server may be older, so that it does not know the series, or has assigned its id to another one.
     """
     server_start_id: str = connection.server_start_id  # type: ignore[union-attr]  # a pool's proxy passes it on
     return server_start_id
 
 
 def layout_of(connection: Connection | PooledConnection) -> Layout:
-    """Whether the points are in one PostgreSQL or distributed, as a connection of a `Database` found it."""
+    """Whether the points are in one PostgreSQL or distributed, as the connection found when it was opened."""
     layout: Layout = connection.layout  # type: ignore[union-attr]  # a pool's proxy passes it on
     return layout
 
 
 @contextlib.asynccontextmanager
 async def rolled_back_on_error(connection: PooledConnection) -> AsyncIterator[None]:
-    """A block that begins and ends a transaction by its own statements: when it fails, the transaction is rolled back.
-    After a missing answer the connection is closed instead, as a ROLLBACK would wait for another answer."""
+    """Rolls back when the block fails, whose own statements begin and end a transaction. After a timeout the connection
+    is closed instead, as a ROLLBACK would wait for another answer."""
     try:
         yield
     except BaseException as error:
@@ -163,10 +163,10 @@ async def _roll_back(connection: PooledConnection, *, answers: bool) -> None:
 
 
 class Database:
-    """A pool of connections. It recovers automatically when PostgreSQL restarts or fails over: a dead connection is
-    replaced at its next use, by a connection to the server of the URL that takes writes.
+    """A pool of connections, and the connections outside it. When PostgreSQL restarts or fails over, it recovers
+    automatically: a dead connection is replaced at its next use, by one to the server of the URL that takes writes.
 
-    All methods raise DatabaseUnavailable.
+    All methods raise DatabaseUnavailable if PostgreSQL cannot be reached or does not answer in time.
     """
 
     def __init__(self, url: DatabaseUrl, replica: ReplicaId | None = None) -> None:
@@ -186,8 +186,12 @@ class Database:
     async def open(
         cls, url: str, *, max_size: int = 10, replica: ReplicaId | None = None, kind: ConnectionKind = POOL
     ) -> Database:
-        """Connects, for a replica of the service or (without `replica`) for another command. Raises
-        DatabaseUnavailable, or ValueError if the URL is invalid."""
+        """Connects, for a replica of the service or, without `replica`, for another command.
+
+        Raises:
+            DatabaseUnavailable: no server of the URL answers and takes writes.
+            ValueError: the URL is invalid.
+        """
         database = cls(DatabaseUrl.parse(url), replica)
         database.url = url
 
@@ -213,8 +217,8 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[PooledConnection]:
-        """A connection of the pool. Waits at most 10 s for one, in a line in which workspaces take turns. Raises
-        NotConnected if there is none."""
+        """A connection of the pool. Waits at most 10 s for one, in a queue in which workspaces take turns. Raises
+        NotConnected if there is none by then."""
         with translated():
             async with contextlib.AsyncExitStack() as stack:
                 with self._connecting():
@@ -237,8 +241,8 @@ class Database:
 
     @contextlib.contextmanager
     def _connecting(self) -> Iterator[None]:
-        """Turns failures to connect into NotConnected: it says that nothing was done, and since when connecting
-        fails."""
+        """Turns a failure to get a connection into NotConnected, which says that nothing was done, and for how long
+        connecting has failed."""
         begun = time.monotonic()
         try:
             with translated():
@@ -255,22 +259,22 @@ class Database:
             yield connection
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """All rows."""
+        """Runs a statement; returns all rows."""
         async with self.acquire() as connection:
             return await connection.fetch(query, *arguments)
 
     async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
-        """The first row, or None."""
+        """Runs a statement; returns the first row, or None."""
         async with self.acquire() as connection:
             return await connection.fetchrow(query, *arguments)
 
     async def fetchval(self, query: str, *arguments: object) -> Any:
-        """The first column of the first row, or None."""
+        """Runs a statement; returns the first column of the first row, or None."""
         async with self.acquire() as connection:
             return await connection.fetchval(query, *arguments)
 
     async def execute(self, query: str, *arguments: object) -> str:
-        """Runs a statement; returns its command tag."""
+        """Runs a statement; returns its command tag, such as "DELETE 3"."""
         async with self.acquire() as connection:
             return await connection.execute(query, *arguments)
 
@@ -289,8 +293,8 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PooledConnection]:
-        """A connection in a read-only transaction all of whose statements see the same snapshot, each planned for its
-        own values."""
+        """A connection in a read-only transaction. All of its statements see the same snapshot, and each is planned for
+        the values of its parameters."""
         async with self.acquire() as connection:
             await connection.execute(_BEGIN_SNAPSHOT)
             try:
@@ -305,7 +309,7 @@ class Database:
     async def connect_rollup(self) -> Connection:
         """A connection for roll-up, outside the pool; the caller closes it.
 
-        On it, times are PostgreSQL's microseconds since 2000-01-01, so whole columns pass through unconverted.
+        On it, times are PostgreSQL's microseconds since 2000-01-01, so whole columns need no conversion.
         """
         with translated():
             return await self._connect_for_times_as_numbers(ROLLUP)
@@ -333,9 +337,11 @@ class Database:
     async def ping(self, *, timeout_s: float = 2.0) -> None:
         """Returns if PostgreSQL answers a query within the time, and takes writes.
 
-        It uses a connection outside the pool: the database is not away just because the pool is busy. When it finds
-        another server than before, all connections to the earlier one are closed: they may hang on a machine that is
-        gone. When it had to reconnect to the same server, connections that have gone silent are closed.
+        It uses a connection outside the pool, so that a busy pool does not look like a database that is away. When it
+        finds another server than before, all connections to the former one are closed: they may hang on a machine that
+        is gone. When it had to reconnect to the same server, connections that have gone silent are closed.
+
+        Raises DatabaseUnavailable.
         """
         try:
             with translated():
@@ -368,7 +374,7 @@ class Database:
 
     @property
     def size(self) -> int:
-        """Open connections of the pool."""
+        """How many connections of the pool are open."""
         return self._pool.get_size()
 
     @property
@@ -378,7 +384,7 @@ class Database:
 
     @property
     def in_use(self) -> int:
-        """Connections that somebody has acquired."""
+        """How many connections of the pool are acquired now."""
         return self._pool.get_size() - self._pool.get_idle_size()
 
     async def close(self, *, within_s: float = 5.0) -> None:

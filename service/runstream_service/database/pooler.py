@@ -2,7 +2,7 @@
 
 A pooler in session mode gives each connection a session of its own, as PostgreSQL does. In transaction mode, statements
 of one connection run in any session: settings, LISTEN, advisory locks and prepared statements would not stay with the
-connection that made them. With only one client, nobody would notice.
+connection that made them. With only one client this would go unnoticed, so the check opens several connections.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ _CONNECTIONS = 3
 
 
 async def check(database: Database) -> None:
-    """Warn about a pooler that keeps sessions.
+    """Finds out whether there is a pooler; logs a warning if there is one that keeps sessions.
 
     Raises:
-        DatabaseUnsuitable: there is a pooler that does not keep them.
+        DatabaseUnsuitable: there is a pooler that does not keep sessions.
     """
     async with contextlib.AsyncExitStack() as open_transactions:
         first = await database.connect_notifier()
         open_transactions.callback(first.terminate)
         backend_pid = await first.fetchval("SELECT pg_backend_pid()")
         if backend_pid == first.get_server_pid():
-            return  # PostgreSQL itself: its first message had the same number
+            return  # no pooler: the process id of PostgreSQL's first message is that of the session
         others = []
         try:
             for _ in range(_CONNECTIONS):
-                # As long as its transaction lasts, it has a session that was free: that of `first`, unless the pooler
-                # keeps that session for `first`.
+                # A pooler in transaction mode gives this transaction any free session, perhaps that of `first`.
                 other = await database.connect_notifier()
                 open_transactions.callback(other.terminate)
                 await other.execute("BEGIN")

@@ -1,6 +1,6 @@
 """The files and processes of an embedded PostgreSQL: who owns them, where they are, which processes are alive.
 
-initdb and postgres refuse to run as root. For root, they therefore run as an unprivileged account that exists already.
+initdb and postgres refuse to run as root. If the service runs as root, they run as an existing unprivileged account.
 The owner and the permissions of a file are only changed if runstream created it.
 """
 
@@ -34,7 +34,7 @@ SOCKET_PATH_MAX_BYTES = 103
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account that PostgreSQL's programs run as; `switch` is set when this process runs as another one."""
+    """The account that PostgreSQL's programs run as. `switch`: this process runs as another account, root."""
 
     uid: int
     gid: int
@@ -72,9 +72,10 @@ class Postmaster:
 
 
 def lock_directory(data_dir: Path) -> BinaryIO:
-    """Locks a data directory until the returned file is closed; refuses one that another process has locked.
+    """Locks a data directory until the returned file is closed. The kernel releases the lock however the process ends.
 
-    The kernel releases the lock however the process ends.
+    Raises:
+        StartupError: another process has locked it, or it is not writable.
     """
     try:
         if not data_dir.exists():
@@ -103,7 +104,8 @@ def lock_directory(data_dir: Path) -> BinaryIO:
 
 
 def account_for(cluster: Path) -> Account:
-    """Chooses the account: that of this process, or for root the owner of an existing cluster, or else `nobody`."""
+    """The account for PostgreSQL: that of this process; for root, the owner of an existing cluster, or else `nobody`.
+    Raises StartupError if the cluster belongs to another user."""
     me = os.geteuid()
     if me != 0:
         if cluster.exists() and cluster.stat().st_uid != me:
@@ -121,12 +123,13 @@ def account_for(cluster: Path) -> Account:
 
 
 def clean_environment() -> dict[str, str]:
-    """An environment without PGPORT, PGOPTIONS, LD_PRELOAD and the like, and in English, since messages are parsed."""
+    """An environment for PostgreSQL's programs: without PGPORT, PGOPTIONS, LD_PRELOAD and the like, and in English,
+    since their messages are parsed."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def check_reachable(data_dir: Path, account: Account) -> None:
-    """Refuses a data directory that PostgreSQL's account cannot enter."""
+    """Raises StartupError if PostgreSQL's account cannot enter the data directory."""
     if not account.can_enter(data_dir):
         raise StartupError(
             f"PostgreSQL does not run as root, and the account {account.name!r} that it runs as cannot enter "
@@ -137,9 +140,9 @@ def check_reachable(data_dir: Path, account: Account) -> None:
 
 
 def programs_for(data_dir: Path, account: Account) -> Path:
-    """The directory of `postgres` and `initdb`. An account that cannot read the wheel gets a copy in `data_dir`.
-
-    That happens when root uses a virtual environment in its home directory.
+    """The directory of `postgres` and `initdb`. For an account that cannot read the wheel, they are copied to
+    `data_dir`: when root uses a virtual environment in its home directory. Raises StartupError if the account cannot
+    run them.
     """
     spec = importlib.util.find_spec(WHEEL)  # not imported: the import reads and writes outside of the data directory
     if spec is None or spec.origin is None:
@@ -173,7 +176,8 @@ def cluster_name(cluster: Path) -> str:
 
 
 def socket_directory_for(cluster: Path, account: Account) -> Path:
-    """A private directory with a short path, for the unix socket. The same for every start on one cluster."""
+    """A private directory with a short path, for the unix socket; the same at every start of a cluster. Raises
+    StartupError if there can be none."""
     name = cluster_name(cluster)
     tried: list[str] = []
     for parent in dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp")]):  # noqa: S108 - checked in ensure_private_directory
@@ -192,7 +196,7 @@ def socket_directory_for(cluster: Path, account: Account) -> Path:
 def ensure_private_directory(directory: Path, account: Account) -> bool:
     """Creates a directory of mode 0700 for the account; returns whether there is such a directory now.
 
-    Names below /tmp can be guessed, so a directory or symbolic link of somebody else is not used.
+    Names below /tmp can be guessed, so a directory or symbolic link of another user is not used.
     """
     try:
         directory.mkdir(mode=0o700)
@@ -245,10 +249,10 @@ def runs_on(process: psutil.Process, cluster: Path) -> bool:
 
 
 def remove_stale_pid_file(pid_file: Path) -> None:
-    """Removes a pid file whose number now belongs to another program.
+    """Removes a pid file whose process id belongs to another program now.
 
-    After a container has crashed, pids repeat, and PostgreSQL refuses to start when a process of its account has the
-    number in the file. The caller has to make sure that no PostgreSQL runs on the cluster.
+    After a crash of a container, process ids repeat, and PostgreSQL refuses to start if a process of its account has
+    the id in the file. The caller has to make sure that no PostgreSQL runs on the cluster.
     """
     try:
         pid = int(pid_file.read_text().split()[0])

@@ -77,7 +77,7 @@ class OurNames:
 
 
 async def check(connection: Connection, names: OurNames) -> None:
-    """Refuse an unsuitable database before anything is created in it. Raises StartupError."""
+    """Raises StartupError if the database is not suitable, before anything is created in it."""
     session = await connection.fetchrow(_SESSION)
     assert session is not None
     _check_session(session)
@@ -102,7 +102,7 @@ async def check(connection: Connection, names: OurNames) -> None:
 
 
 def recovery_hint(error: BaseException) -> str:
-    """Advice for rights that were revoked while the service runs; empty for other errors."""
+    """What to do if an error means that a right was revoked while the service runs; empty for other errors."""
     if not isinstance(error, asyncpg.InsufficientPrivilegeError):
         return ""
     return (
@@ -132,7 +132,7 @@ def _check_session(session: asyncpg.Record) -> None:
 async def _check_that_names_are_free(
     connection: Connection, names: OurNames, session: asyncpg.Record, tables: dict[str, set[str]]
 ) -> None:
-    """On a first start, any object with one of these names was made by somebody else."""
+    """For the first start on a database: any object with one of our names was made by something else."""
     taken = await connection.fetch(_TAKEN, sorted(names.relations), sorted(names.functions))
     if not taken:
         return

@@ -1,8 +1,9 @@
-"""Finds connections that have gone silent: nothing arrives over them any more, although nobody has closed them.
+"""Finds connections that have gone silent: nothing arrives over them any more, although neither side has closed them.
 
-A firewall, a load balancer or a NAT table that forgets its connections drops what is sent over them in both directions,
-while new connections work. The driver would wait for each answer until its timeout. So when the connection of the ping
-was lost, all others are suspected, and PostgreSQL is asked over a new one what it is doing for them.
+When a firewall, a load balancer or a NAT table forgets its connections, everything that is sent over them is dropped,
+in both directions, while new connections work. The driver would wait for each answer until its timeout. So after the
+connection of the ping was lost, all others are suspected, and PostgreSQL is asked, over a new one, what it is doing for
+each of them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from runstream_service.database.connections import OurConnection
 
 log = structlog.get_logger()
 
-# A suspected connection is in one of four states. PostgreSQL does not know it (it has no row here). PostgreSQL has
-# received a statement since it is suspected (`heard`). PostgreSQL is at work for it (`at_work`), which does not include
-# writing to a peer that does not read. Or PostgreSQL has been idle for two seconds: then an answer or a statement was
-# lost, or the connection is not in use.
+# A suspected connection is in one of four states. Silent: PostgreSQL does not know it (it has no row here). Alive:
+# PostgreSQL has received a statement since the suspicion (`heard`). Undecided: PostgreSQL works for it (`at_work`;
+# writing to a client that does not read does not count). Silent: PostgreSQL has been idle for two seconds, so a
+# statement or an answer was lost, or the connection is not in use.
 _CHECK = """
 SELECT pid,
        coalesce(query_start > $2, false) AS heard,
@@ -31,8 +32,8 @@ SELECT pid,
 
 
 class Suspects:
-    """Connections that may be silent. Each is closed, or turns out to be alive; one whose statement is running is
-    checked again until the statement has ended."""
+    """Connections that may be silent. Each is closed or turns out to be alive; as long as a statement of it is running,
+    it is checked again."""
 
     def __init__(self) -> None:
         self._connections: dict[int, OurConnection] = {}

@@ -12,10 +12,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_datetime(unix_us: int, *, field: str) -> datetime:
-    """Raises InvalidField for a time before year 1 or after year 9999.
+    """The datetime of a time in microseconds since 1970.
 
-    It also does for the first and the last microsecond of these years, which the driver treats as minus and plus
-    infinity.
+    Raises:
+        InvalidField: before year 1 or after year 9999. Also the first and the last microsecond of these years, which
+        the driver treats as minus and plus infinity.
     """
     try:
         time = EPOCH + timedelta(microseconds=unix_us)
@@ -27,15 +28,16 @@ def to_datetime(unix_us: int, *, field: str) -> datetime:
 
 
 def to_datetime_or_none(unix_us: int, *, field: str) -> datetime | None:
-    """The same, but None for 0, which stands for a time that is not given."""
+    """The datetime of a time in microseconds since 1970; None for 0, which means "no time". Raises InvalidField, as
+    `to_datetime` does."""
     return to_datetime(unix_us, field=field) if unix_us else None
 
 
 def to_unix_us(time: datetime) -> int:
-    """Exact, even before 1970."""
+    """A datetime as microseconds since 1970, exact also before 1970."""
     return (time - EPOCH) // _MICROSECOND
 
 
 def to_unix_ms(time: datetime) -> int:
-    """Milliseconds as in MLflow, rounded down."""
+    """A datetime as milliseconds since 1970, which MLflow uses, rounded down."""
     return to_unix_us(time) // 1_000

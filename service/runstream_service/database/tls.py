@@ -1,4 +1,4 @@
-"""Explains failures of TLS to PostgreSQL. Waiting cures none of them."""
+"""Explains failures of TLS between the service and PostgreSQL, none of which waiting cures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Mapping
 
-# Parameters of a URL that name a file, and the variable that stands for each.
+# Parameters of a URL that name a file, and the environment variable that is used without the parameter.
 _FILES = {
     "sslrootcert": "PGSSLROOTCERT",
     "sslcert": "PGSSLCERT",
@@ -28,8 +28,8 @@ _REASONS = {
 
 
 def check_files(parameters: Mapping[str, str]) -> None:
-    """Refuse files that cannot be read. The driver would only report "no such file", as it does for the socket of a
-    server that has not started yet.
+    """Checks that the files of certificates can be read. The driver would only report "no such file", as it does for
+    the socket of a server that has not started yet.
 
     Raises:
         ValueError: its message names the parameter and the file.
@@ -43,7 +43,7 @@ def check_files(parameters: Mapping[str, str]) -> None:
 
 
 def explain_failure(error: BaseException) -> str | None:
-    """What is wrong with TLS; None if the error has another cause, or if it may pass."""
+    """What is wrong with TLS, for a message; None if the error has another cause, or may go away."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the certificate of the server is not accepted: {error.verify_message}; sslrootcert has to name the "

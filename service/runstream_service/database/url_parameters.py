@@ -1,7 +1,7 @@
-"""The parameters that a URL of PostgreSQL may have: those of libpq, which providers put into the URLs that they give.
+"""The parameters that a URL of PostgreSQL may have: those of libpq, which cloud providers put into their URLs.
 
 The driver treats an unknown parameter as a setting of the session, and PostgreSQL then reports an "unrecognized
-configuration parameter". So parameters are sorted here, with clearer messages.
+configuration parameter". So they are checked here, with messages that say what to write instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 # Read in database_url.py.
 SERVERS = ("host", "port", "target_session_attrs")
-_UNDERSTOOD = {
+_PASSED_ON = {
     *SERVERS,
     *("dbname", "database", "user", "password", "passfile", "service", "options", "krbsrvname", "gsslib"),
     *("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation"),
@@ -25,8 +25,8 @@ _WITHOUT_EFFECT = {
     *("channel_binding", "gssencmode", "gssdelegation", "sslcompression", "sslsni", "sslcertmode", "sslkeylogfile"),
     *("min_protocol_version", "max_protocol_version"),
 }
-_IN_OTHER_WORDS = {
-    "hostaddr": "is not understood; write the address where the host stands",
+_INSTEAD = {
+    "hostaddr": "is not supported; write the address where the host stands",
     "schema": "is no parameter of PostgreSQL's URLs; write options=-csearch_path%3DNAME",
     "currentSchema": "is no parameter of PostgreSQL's URLs; write options=-csearch_path%3DNAME",
     "search_path": "is no parameter of PostgreSQL's URLs; write options=-csearch_path%3DNAME",
@@ -36,17 +36,18 @@ _IN_OTHER_WORDS = {
     "a pooler in session mode",
     "replication": "asks for a connection of another kind; leave it out",
     # These make a connection safer, so they are not ignored silently.
-    "require_auth": "is not understood, so nobody would check it; leave it out",
-    "requirepeer": "is not understood, so nobody would check it; leave it out",
-    "sslcrldir": "is not understood, so nobody would check it; give one file as sslcrl",
+    "require_auth": "is not supported, so it would not be checked; leave it out",
+    "requirepeer": "is not supported, so it would not be checked; leave it out",
+    "sslcrldir": "is not supported, so it would not be checked; give one file as sslcrl",
 }
 _NO_PARAMETER = (
     "is no parameter of PostgreSQL's URLs; leave it out (settings of the session are written as options=-cNAME%3DVALUE)"
 )
 
 
-def sort(pairs: list[tuple[str, str]], *, encode: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """The parameters to use, and the names of those without effect. Values are still encoded.
+def select(pairs: list[tuple[str, str]], *, encode: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """The parameters to pass to the driver, and the names of those that have no effect. Values stay percent-encoded.
+    `encode`: a hint on how to write special characters, for messages.
 
     Raises:
         ValueError: a parameter is unknown or not supported. The message shows its name, unless that may be part of a
@@ -56,8 +57,8 @@ def sort(pairs: list[tuple[str, str]], *, encode: str) -> tuple[list[tuple[str, 
     kept, ignored = [], []
     for position, (name, value) in enumerate(pairs, start=1):
         if name == "gssencmode" and value == "require":
-            raise ValueError("gssencmode=require is not understood; use TLS (sslmode)")
-        if name in _UNDERSTOOD:
+            raise ValueError("gssencmode=require is not supported; use TLS (sslmode)")
+        if name in _PASSED_ON:
             kept.append((name, _system_certificates(value) if name == "sslrootcert" else value))
         elif name in _WITHOUT_EFFECT:
             ignored.append(name)
@@ -66,7 +67,7 @@ def sort(pairs: list[tuple[str, str]], *, encode: str) -> tuple[list[tuple[str, 
                 f"parameter {position} after the ? of the URL is no parameter of PostgreSQL's URLs. {encode}"
             )
         else:
-            raise ValueError(f"{name[:40]} {_IN_OTHER_WORDS.get(name, _NO_PARAMETER)}")
+            raise ValueError(f"{name[:40]} {_INSTEAD.get(name, _NO_PARAMETER)}")
     return kept, tuple(ignored)
 
 

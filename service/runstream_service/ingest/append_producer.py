@@ -1,7 +1,7 @@
-"""A producer as the Append call that carries it sees it: open or not yet, and what was read of it and waits.
+"""One producer of an Append call: whether it is open, and which of its messages wait.
 
-What cannot be handed on yet is kept, in order: its Open and its Declares that PostgreSQL has not answered, what came
-behind such a Declare, and batches for which there is no room in the queue. All of that counts as read ahead.
+Messages that cannot be handed on yet are kept here, in order: an Open or Declare that PostgreSQL has not answered, what
+came after such a Declare, and batches for which there is no room in the queue. All of that counts as read ahead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A producer is open."""
+    """Update for the client: a producer is open, and the ledger knows its batches up to `committed_number`."""
 
     producer_index: int
     committed_number: int
@@ -36,7 +36,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Batches of a producer are committed."""
+    """Update for the client: the batches of a producer up to `committed_number` are committed."""
 
     producer_index: int
     committed_number: int
@@ -45,7 +45,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A producer has failed."""
+    """Update for the client: a producer has failed, while its stream goes on."""
 
     producer_index: int
     error: CoreError
@@ -55,7 +55,8 @@ Update: TypeAlias = Opened | Acknowledged | Ended
 
 
 class AppendProducer:
-    """One producer of a stream. In the queue for room, it stands for its first batch that waits."""
+    """One producer of a stream. It implements Waiter (backpressure.py) for the first of its batches that wait for room,
+    and Listener (producer.py)."""
 
     def __init__(self, stream: AppendStream, index: int) -> None:
         self.index = index
@@ -63,11 +64,11 @@ class AppendProducer:
         self.error: CoreError | None = None
         self.closing = False
         self.stream = stream
-        self._open_is_told = False
-        # Its Open, or a Declare, and what that counts as read ahead.
-        self._asking_database: asyncio.Task[None] | None = None
-        self._asking_holds = 0
-        # What came behind a Declare that is under way.
+        self._open_is_reported = False
+        # The task of its Open or of a Declare, and how many points that counts as read ahead.
+        self._database_call: asyncio.Task[None] | None = None
+        self._database_call_points = 0
+        # What came after a Declare that is under way.
         self._received: deque[Batch | EncodedDeclare] = deque()
         # Batches that wait for room.
         self._waiting: deque[PendingBatch] = deque()
@@ -80,34 +81,40 @@ class AppendProducer:
     @property
     def is_idle(self) -> bool:
         """Whether nothing of it is on its way to the database."""
-        return self._asking_database is None and (self.opened is None or self.opened.nothing_in_flight)
+        return self._database_call is None and (self.opened is None or self.opened.nothing_in_flight)
 
-    def start(self, ask: Callable[[], Coroutine[None, None, None]], holds: int = 0) -> None:
-        """Ask the database; `holds` is given back at the end."""
-        self._asking_holds = holds
-        self._asking_database = asyncio.create_task(self._ask(ask))
+    def start(self, call: Callable[[], Coroutine[None, None, None]], held_points: int = 0) -> None:
+        """Start a call of the database, an Open or a Declare. `held_points` are released when it has ended."""
+        self._database_call_points = held_points
+        self._database_call = asyncio.create_task(self._run_database_call(call))
 
-    async def _ask(self, ask: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def _run_database_call(self, call: Callable[[], Coroutine[None, None, None]]) -> None:
         error: CoreError | None = None
         try:
-            await ask()
+            await call()
         except CoreError as reason:
             error = reason
         except Exception as bug:
             self.stream.fail(bug)
-        self._asking_database = None
-        self.stream.let_go(self._asking_holds)
+        self._database_call = None
+        self.stream.release_held(self._database_call_points)
         if error is not None:
             self.fail(error)
         try:
-            self._go_on()
+            self._take_received()
         except CoreError as overloaded:
             self.stream.fail(overloaded)
         self.changed()
 
     def take_batch(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
-        """Check the batch and hand it on, or let it wait. Returns it, if it was handed on. Raises Overloaded."""
-        if self._asking_database is None:
+        """Check a batch, then hand it to its writer or let it wait. Returns the batch if it was handed on.
+        `times_are_usual`: all times are between 1970 and the year 9999.
+
+        Raises:
+            Overloaded: too many points of all streams wait.
+            LimitReached: the batch would wait very long for the points per second of its workspace.
+        """
+        if self._database_call is None:
             return self._receive(batch, times_are_usual=times_are_usual)
         self.stream.hold(_size_of(batch))
         batch.detach()
@@ -115,9 +122,9 @@ class AppendProducer:
         return None
 
     def take_declare(self, declare: EncodedDeclare) -> None:
-        """Declare series, after what was received before. Raises Overloaded."""
+        """Declare series, when what came before is done. Raises Overloaded if too much of all streams waits."""
         self.stream.hold(_size_of(declare))
-        if self._asking_database is None:
+        if self._database_call is None:
             self._declare(declare)
         else:
             self._received.append(declare)
@@ -126,14 +133,14 @@ class AppendProducer:
         assert self.opened is not None
         self.start(functools.partial(self.stream.declare, self.opened, declare), _size_of(declare))
 
-    def _go_on(self) -> None:
-        """Take what came behind the Declare that has ended."""
-        while self._received and self._asking_database is None:
+    def _take_received(self) -> None:
+        """Handle what came after the Declare that has ended."""
+        while self._received and self._database_call is None:
             item = self._received.popleft()
             if isinstance(item, EncodedDeclare):
                 self._declare(item)
             else:
-                self.stream.let_go(_size_of(item))
+                self.stream.release_held(_size_of(item))
                 self._receive(item, times_are_usual=False)
 
     def _receive(self, batch: Batch, *, times_are_usual: bool) -> PendingBatch | None:
@@ -169,36 +176,36 @@ class AppendProducer:
 
     @property
     def wanted_points(self) -> int:
-        """The room that its first waiting batch takes in the queue."""
+        """The room that its first waiting batch takes in the queue, in points."""
         return self._waiting[0].charge
 
     def admitted(self) -> bool:
-        """There is room for its first waiting batch."""
+        """Hand on its first waiting batch, for which room was taken. Returns whether more batches wait."""
         pending = self._waiting.popleft()
-        self.stream.let_go(pending.charge)
+        self.stream.release_held(pending.charge)
         self.stream.submit(pending)
         return bool(self._waiting)
 
     def changed(self) -> None:
-        """There may be something to tell the client."""
+        """There may be an ack for the client; or the producer has failed."""
         if self.error is None and self.opened is not None and self.opened.error is not None:
             self.fail(self.opened.error)
         else:
             self.stream.mark_changed(self)
 
     def fail(self, error: CoreError) -> None:
-        """It ends, and the stream as well, if the error or the kind of stream is such."""
+        """End the producer; AppendStream decides whether the error ends the whole stream. The first error counts."""
         if self.error is None:
             self.error = error
             self.drop()
             self.stream.producer_failed(self, error)
 
     def drop(self) -> None:
-        """Drop what was read and waits; its client sends it again on another stream, or after another Open."""
-        if self._asking_database is not None:
-            abandon(self._asking_database)
-            self._asking_database = None
-            self.stream.let_go(self._asking_holds)
+        """Drop what was read and still waits. The client sends it again, on another stream or after another Open."""
+        if self._database_call is not None:
+            abandon(self._database_call)
+            self._database_call = None
+            self.stream.release_held(self._database_call_points)
         held = sum(_size_of(item) for item in self._received)
         self._received.clear()
         if self._waiting:
@@ -208,14 +215,14 @@ class AppendProducer:
             held += pending.charge
             pending.abandon()
         if held:
-            self.stream.let_go(held)
+            self.stream.release_held(held)
 
     def take_updates(self) -> list[Update]:
-        """What to tell the client of it, while it is well."""
+        """The updates for the client, apart from the producer's end: it is open, batches are committed."""
         updates: list[Update] = []
         if self.opened is not None:
-            if not self._open_is_told:
-                self._open_is_told = True
+            if not self._open_is_reported:
+                self._open_is_reported = True
                 updates.append(Opened(self.index, self.opened.committed_number))
             if (ack := self.opened.take_ack()) is not None:
                 updates.append(Acknowledged(self.index, *ack))
@@ -223,7 +230,7 @@ class AppendProducer:
 
 
 def _size_of(item: Batch | EncodedDeclare) -> int:
-    """What it counts while it waits, in points: about its size in memory."""
+    """How many points a waiting message counts as: about its size in memory."""
     if isinstance(item, Batch):
         return max(len(item.value), MIN_CHARGE_POINTS)
     return MIN_CHARGE_POINTS + len(item.message) // BYTES_PER_HELD_POINT

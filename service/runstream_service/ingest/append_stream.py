@@ -1,11 +1,11 @@
-"""One Append call: its producers, and the answers to its client.
+"""One Append call: its producers, and what is sent back to its client.
 
 Taking a message never waits, so one producer never holds up the others of its stream. What cannot be handed on yet is
 kept for each producer (append_producer.py). All of that counts as read ahead, and `has_room` says whether to read on: a
 stream of one producer reads nothing ahead, one of many up to READ_AHEAD_POINTS.
 
-What the client is told is not kept as messages, but collected when it can be written: however slowly a client reads, a
-stream holds no more than the state of its producers.
+Acks and errors are not kept as messages, but collected from the producers when the next message can be written: however
+slowly a client reads, a stream holds no more than the state of its producers.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from runstream_service.ingest.pipeline import IngestPipeline
     from runstream_service.ingest.producer import PendingBatch, Producer
 
-# These concern all producers of a stream, whichever of them has met the error.
-_OF_THE_STREAM = (DatabaseChanged, Draining, MalformedMessage)
+# Errors that end the whole stream, whichever of its producers met them.
+_ERRORS_OF_THE_STREAM = (DatabaseChanged, Draining, MalformedMessage)
 
 
 class AppendStream:
-    """One Append call, as a context manager. Used by one event loop. What was submitted is committed even if the stream
-    has ended."""
+    """One Append call, as a context manager. Used by one event loop. Submitted batches are committed even if the stream
+    has ended. `multiplexed`: the stream carries many producers, and an error of one does not end the others."""
 
     def __init__(self, pipeline: IngestPipeline, caller: Caller, *, multiplexed: bool = False) -> None:
         self.multiplexed = multiplexed
@@ -54,13 +54,13 @@ class AppendStream:
         self._pipeline = pipeline
         self._caller = caller
         self._clock = ClientClockOffset()
-        # By index. Producers that have ended stay until the client was told, so they are bounded as well.
+        # By index. A producer that has ended stays until the message that says so was taken, so these count, too.
         self._producers: dict[int, AppendProducer] = {}
         self._highest_index = -1
         self._held_points = 0
         self._changed: dict[AppendProducer, None] = {}
         self._something_changed = asyncio.Event()
-        self._is_answered = False
+        self._updates_stopped = False
         self._room = asyncio.Event()
 
     @property
@@ -83,7 +83,7 @@ class AppendStream:
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def try_take_turn(self) -> bool:
-        """Take a turn on the event loop for the next message, if it is to be had now; returns whether it was."""
+        """Take a turn on the event loop for the next message, if one is free now. Returns whether it took one."""
         return not self._pipeline.must_pause(self.workspace_id) and self._pipeline.turns.try_take(self.workspace_id)
 
     async def wait_for_turn(self) -> None:
@@ -98,7 +98,7 @@ class AppendStream:
         """Take the next message.
 
         Raises:
-            OpenExpected: it is no Open, although it is the first, or names a producer that was not opened.
+            OpenExpected: the first message is not an Open, or the message names a producer that was not opened.
             InvalidField: the index of a producer is not above those before it.
             Overloaded: too many points and declarations wait on this replica already.
         """
@@ -162,12 +162,13 @@ class AppendStream:
                 points += pending.points
         self._pipeline.metrics.received.count("grpc", request.points, len(request.batches))
         if 2 * points < request.points:
-            # Most of the message is not needed any more, for example as it is sent again.
+            # Most of the message is not needed any more, for example because most of it is a repeat.
             for pending in handed_on:
                 pending.detach()
 
     def _known(self, index: int) -> AppendProducer | None:
-        """The producer of a message; None if it has ended, and the client may not have read so yet."""
+        """The producer of a message; None if it has ended, which the client may not have read yet. Raises
+        OpenExpected."""
         if index > self._highest_index:
             raise OpenExpected(
                 f"producer_index: {index} was not opened on this stream; send its open first", field="producer_index"
@@ -175,7 +176,8 @@ class AppendStream:
         return self._producers.get(index)
 
     def _ready(self, index: int) -> AppendProducer | None:
-        """The same, if it is open."""
+        """The producer of a message if it is open; None if it has ended. One that is not open fails with
+        OpenExpected."""
         producer = self._producers.get(index) or self._known(index)
         if producer is None or producer.error is not None:
             return None
@@ -206,55 +208,55 @@ class AppendStream:
         self._pipeline.check_rate(self.workspace_id)
 
     def hold(self, points: int) -> None:
-        """Count what was read and waits. Raises Overloaded."""
+        """Count points that were read and wait. Raises Overloaded if too many of all streams wait."""
         self._pipeline.hold(self.workspace_id, points)
         self._held_points += points
 
-    def let_go(self, points: int) -> None:
-        """It does not wait any more."""
-        self._pipeline.let_go(self.workspace_id, points)
+    def release_held(self, points: int) -> None:
+        """Points that were counted by `hold` do not wait any more."""
+        self._pipeline.release_held(self.workspace_id, points)
         self._held_points -= points
         self._room.set()
 
     async def declare(self, producer: Producer, encoded: EncodedDeclare) -> None:
-        """Assign series, in turn."""
+        """Assign series to what a producer declares, when it is its turn. Raises what ProducerOpener.declare raises."""
         await self._pipeline.opener.declare_in_turn(producer, encoded)
 
     def try_submit(self, pending: PendingBatch) -> bool:
-        """Hand a batch to its writer, if there is room for it now and nobody waits; returns whether it did."""
+        """Hand a batch to its writer if there is room for it now and no other waits. Returns whether it did."""
         if not self._pipeline.budget.try_acquire(self.workspace_id, pending.charge):
             return False
         self._pipeline.submit(pending)
         return True
 
     def submit(self, pending: PendingBatch) -> None:
-        """Hand a batch to its writer for which room was taken."""
+        """Hand a batch to its writer; its room in the queue was taken already."""
         self._pipeline.submit(pending)
 
     def enqueue(self, producer: AppendProducer) -> None:
-        """The producer waits for room."""
+        """Let a producer wait for room in the queue; `AppendProducer.admitted` is called when it has some."""
         self._pipeline.budget.enqueue(producer)
 
     def dequeue(self, producer: AppendProducer) -> None:
-        """It does not any more."""
+        """A producer does not wait for room any more."""
         self._pipeline.budget.dequeue(producer)
 
     # Answering -------------------------------------------------------------------------------------------------------
 
     def mark_changed(self, producer: AppendProducer) -> None:
-        """There may be something to tell the client of this producer."""
+        """This producer may have an update for the client: an ack, or its end."""
         self._changed[producer] = None
         self._something_changed.set()
 
     def producer_failed(self, producer: AppendProducer, error: CoreError) -> None:
-        """A producer has ended."""
+        """A producer has failed: it ends alone on a multiplexed stream, unless the error concerns the whole stream."""
         if self._ends_alone(error):
             self.mark_changed(producer)
         else:
             self.fail(error)
 
     def _ends_alone(self, error: CoreError) -> bool:
-        return self.multiplexed and not isinstance(error, _OF_THE_STREAM)
+        return self.multiplexed and not isinstance(error, _ERRORS_OF_THE_STREAM)
 
     def fail(self, error: Exception) -> None:
         """End the stream; the first error counts."""
@@ -265,15 +267,15 @@ class AppendStream:
         """Let next_updates check again: its `last` was set."""
         self._something_changed.set()
 
-    def stop_answering(self) -> None:
-        """The client is told nothing more."""
-        self._is_answered = True
+    def stop_updates(self) -> None:
+        """End `next_updates`: the client gets no more messages."""
+        self._updates_stopped = True
         self._something_changed.set()
 
     async def next_updates(self, last: asyncio.Event) -> list[Update] | None:
-        """Wait for the next things to tell the client. None once `last` is set and nothing is on its way to the
-        database any more, or after `stop_answering`."""
-        while not self._is_answered:
+        """Wait for the next updates for the client. Returns None when `last` is set and nothing is on its way to the
+        database any more, or after `stop_updates`."""
+        while not self._updates_stopped:
             if updates := self._take_updates():
                 return updates
             if last.is_set() and all(producer.is_idle for producer in self._producers.values()):
@@ -298,7 +300,7 @@ class AppendStream:
     # Ending ----------------------------------------------------------------------------------------------------------
 
     def drop_waiting(self) -> None:
-        """Take nothing more: drop what was read and waits. What was submitted goes on."""
+        """Drop what was read and still waits. What was submitted is committed all the same."""
         for producer in self._producers.values():
             producer.drop()
 

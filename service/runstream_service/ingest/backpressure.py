@@ -1,7 +1,7 @@
-"""Keeps batches waiting, and thereby stops the reading of streams: while roll-up is too far behind (the gate), or too
-many points wait for their commit (the budget).
+"""Stops the reading of streams while roll-up is too far behind (the gate) or too many points wait for their commit (the
+budget).
 
-HTTP/2 flow control then stops their clients, which keep their points.
+Batches that were read wait; for the others, HTTP/2 flow control stops the clients, which keep their points.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _OPENS_AT = 0.9
 
 
 class HotTableGate:
-    """Closed while more than `max_points` points wait for roll-up, or for being dropped after it: streams are then not
-    read. Roll-up measures every second (rollup/loop.py), so the bound may be exceeded by the points that are committed
-    in that second."""
+    """Closed while more than `max_points` points wait for roll-up, or for being dropped after it; streams are then not
+    read. Roll-up measures these points every second (rollup/loop.py), so the bound may be exceeded by the points of
+    that second."""
 
     def __init__(self, max_points: int, metrics: IngestMetrics) -> None:
         self._max_points = max_points
@@ -40,15 +40,15 @@ class HotTableGate:
         self.on_open: Callable[[], None] = lambda: None
 
     def update(self, waiting: int, overdue: int = 0) -> None:
-        """Close or open the gate according to the number of points that wait for roll-up, and of those that are rolled
-        up and that a long transaction keeps from being dropped."""
+        """Close or open the gate. `waiting`: points that wait for roll-up. `overdue`: points that are rolled up and
+        cannot be dropped yet, because of a long transaction."""
         points = max(waiting, overdue)
         if not self.closed and points > self._max_points:
             self.closed = True
             self._metrics.held(True)
             what = "wait for roll-up" if points == waiting else "cannot be dropped (see drop_blocked)"
             log.warning(
-                f"{points:,} points {what}, more than {self._max_points:,}: ingest waits",
+                f"{points:,} points {what}, more than {self._max_points:,} (--hot-points-max): ingest waits",
                 action="ingest_held",
                 waiting=waiting,
                 overdue=overdue,
@@ -66,12 +66,13 @@ class HotTableGate:
 _ADMITTED_AT_ONCE = 8
 
 
-# Then a workspace that has reached its points per second is looked at again: the limit may have been changed.
+# After at most this time, the rate of a workspace that has reached its points per second is checked again: the limit
+# may have been changed.
 _LONGEST_PAUSE_S = 1.0
 
 
 class Waiter(Protocol):
-    """Somebody who waits in line for room."""
+    """A producer, or a call of `acquire`, that waits in the queue for room."""
 
     @property
     def workspace_id(self) -> int:
@@ -79,17 +80,20 @@ class Waiter(Protocol):
 
     @property
     def wanted_points(self) -> int:
-        """What it wants to take next."""
+        """How many points it wants to take next."""
 
     def admitted(self) -> bool:
-        """Called when these points are taken for it. Returns whether it waits for more: at the end of the line."""
+        """Called when these points were taken for it. Returns whether it waits for more, at the end of the queue."""
 
 
 class PointBudget:
-    """A bound on waiting points. When it is used up, those who want to take some wait in line. The next turn is of the
-    workspace with the fewest points here, so a busy one cannot push the others aside, however many streams it has. A
-    producer has at most one place in the line, with one batch, so neither can a busy producer, whichever streams they
-    share. While the gate is closed, nobody is admitted; nor is a workspace that has reached its points per second."""
+    """A bound on the points that wait for their commit, of all streams and HTTP writes.
+
+    When it is used up, waiters queue. The workspace with the fewest points here is next, so a busy one cannot push the
+    others aside, however many streams it has. A producer has at most one place in the queue, with one batch, so a busy
+    producer cannot push others aside either, even on the same stream. While the gate is closed no waiter is admitted,
+    and none of a workspace that has reached its points per second.
+    """
 
     def __init__(
         self, capacity_points: int, gate: HotTableGate | None = None, limits: WorkspaceLimits | None = None
@@ -105,20 +109,20 @@ class PointBudget:
 
     @property
     def capacity_points(self) -> int:
-        """The most points that wait."""
+        """The most points that may wait."""
         return self._points.capacity
 
     @property
     def waiting_points(self) -> int:
-        """The points that wait now."""
+        """How many points wait now."""
         return self._points.held
 
     def waiting_points_of(self, workspace_id: int) -> int:
-        """Those of one workspace."""
+        """How many points of a workspace wait now."""
         return self._points.held_by(workspace_id)
 
     def try_acquire(self, workspace_id: int, points: int) -> bool:
-        """Take `points` if they fit now and it is nobody else's turn; returns whether it took them."""
+        """Take `points` if they fit now and no other waiter comes first. Returns whether it took them."""
         if self._is_closed or (self._queue and not self._is_next(workspace_id)):
             return False
         return not self.rate_wait_s(workspace_id) and self._try_take(workspace_id, points)
@@ -130,35 +134,36 @@ class PointBudget:
         return taken
 
     def rate_wait_s(self, workspace_id: int, behind_points: int = 0) -> float:
-        """How long a workspace has to wait since it has reached its points per second, behind points that wait."""
+        """How long a workspace has to wait because of its points per second, behind `behind_points` that wait already;
+        0 if it need not wait."""
         return self._rates.wait_s(workspace_id, behind_points) if self._limits.any_points_per_second else 0.0
 
     @property
     def is_shared(self) -> bool:
-        """Whether points of more than one workspace have come."""
+        """Whether points of more than one workspace have come since the start."""
         return self._points.is_shared
 
     def _is_next(self, workspace_id: int) -> bool:
-        """Whether one who comes now has the next turn, although others wait. If every small batch that fits could
-        overtake, a large one that waits would never fit."""
+        """Whether points that come now may be taken although others wait: their workspace is the next one. If every
+        small batch that fits could overtake, a large one that waits would never fit."""
         if self._queue.waits(workspace_id):
             return False
         first, held_by = self._queue.next(), self._points.held_by
         return first is None or held_by(workspace_id) < held_by(first[0])
 
     def enqueue(self, waiter: Waiter) -> None:
-        """Admit it in its turn, but never at once."""
+        """Let a waiter queue. It is admitted when it is next, but never during this call."""
         self._queue.join(waiter.workspace_id, waiter)
         self._pause_if_limited(waiter.workspace_id)
         self._admit_soon()
 
     def dequeue(self, waiter: Waiter) -> None:
-        """It wants nothing any more."""
+        """Remove a waiter from the queue."""
         if self._queue.leave(waiter.workspace_id, waiter):
             self._admit_soon()  # if it was the first, the next may fit
 
     async def acquire(self, workspace_id: int, points: int) -> None:
-        """Take `points`, waiting until they fit. More than the whole capacity fits into a budget that is unused."""
+        """Take `points`; wait until they fit. More than the whole capacity fits only into an unused budget."""
         if self.try_acquire(workspace_id, points):
             return
         waiter = _Call(workspace_id, points)
@@ -173,7 +178,7 @@ class PointBudget:
             raise
 
     def release(self, workspace_id: int, points: int) -> None:
-        """Return points that are committed, refused or dropped."""
+        """Return points to the budget that are committed, refused or dropped."""
         self._points.release(workspace_id, points)
         if self._queue:
             self._admit_soon()
@@ -184,8 +189,8 @@ class PointBudget:
             asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        """Admit waiters in their turns, as far as their points fit. One whose points do not fit is not overtaken: its
-        workspace holds the least, and large batches would never get their turn."""
+        """Admit the next waiters, as long as their points fit. A waiter whose points do not fit is not overtaken: large
+        batches would otherwise never be admitted."""
         self._admission_scheduled = False
         for _ in range(_ADMITTED_AT_ONCE):
             if self._is_closed or (first := self._queue.next()) is None:
@@ -226,7 +231,7 @@ class _Call:
 
     @property
     def wanted_points(self) -> int:
-        # Its turn may come after it was cancelled, and before it has left the line.
+        # It may be next after it was cancelled and before it has left the queue.
         return 0 if self.turn.cancelled() else self._points
 
     def admitted(self) -> bool:

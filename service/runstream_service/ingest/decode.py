@@ -55,7 +55,7 @@ class Batch:
     step: Int64Column
     time_unix_us: Int64Column
     value: Float64Column
-    # By the client's clock, in microseconds; see ingest.proto.
+    # How long ago its oldest point was logged, by the client's clock, when the batch was sent; see ingest.proto.
     oldest_age_us: int | None = None
     producer_index: int = 0
     # When it was received, and when its oldest point was logged (None if the client does not say), by the monotonic
@@ -71,10 +71,11 @@ class Batch:
 
 @dataclass(slots=True)
 class Batches:
-    """The batches of one message."""
+    """The batches of one message, and the sum of their points."""
 
     batches: list[Batch]
     points: int
+    # When the message was sent, by the client's clock.
     sent_us: int | None = None
     # Whether all times are between 1970 and the year 9999, which is nearly always true: then no batch is checked.
     times_are_usual: bool = field(default=False, compare=False)
@@ -82,13 +83,13 @@ class Batches:
 
 @dataclass(slots=True)
 class EncodedDeclare:
-    """A Declare as received. Decoded it is six times as large, and thousands may wait for their turn."""
+    """A Declare as received. It is decoded late: decoded it is six times as large, and thousands may wait."""
 
     message: bytes
     producer_index: int = 0
 
     def decode(self) -> ingest_pb2.Declare:
-        """Raises MalformedMessage."""
+        """The message as an object of protobuf. Raises MalformedMessage."""
         try:
             return ingest_pb2.AppendRequest.FromString(self.message).declare
         except DecodeError as exc:
@@ -102,9 +103,9 @@ def decode(message: bytes) -> Request:
     """Decode one AppendRequest.
 
     Raises:
-        MalformedMessage: not an AppendRequest, or an empty one.
-        ColumnLengths: columns differ in length.
-        MessageTooLarge: more batches than one message may have.
+        MalformedMessage: the bytes are not an AppendRequest, or an empty one.
+        ColumnLengths: a column has not as many values as the message has points, or batches.
+        MessageTooLarge: the message has more batches than MAX_BATCHES_PER_MESSAGE.
     """
     found = _batch_in_place(message) or _batch_set_in_place(message)
     if found is not None:
@@ -154,8 +155,8 @@ def _batch(packed: packed_pb2.PackedAppendRequest) -> Batches:
 
 def _batch_in_place(message: bytes) -> Batches | None:
     """The batch of a message that has each field once, in the order of their numbers, as all official encoders write
-    it; None for any other message. Its columns are views of the message. protobuf would copy each column twice, which
-    takes three times as long for 1,000 points, and half more for 250."""
+    it; None for any other message. Its columns are views of the message. protobuf would copy each column twice: that
+    takes 3 times as long for 1,000 points, and 1.5 times as long for 250."""
     try:
         if message[0] != _BATCH_TAG:
             return None
@@ -182,7 +183,7 @@ def _batch_in_place(message: bytes) -> Batches | None:
         rest = _parse(message[end:])
         if rest.WhichOneof("message") is not None:
             return None
-    except (IndexError, ValueError, DecodeError):  # it ends too early, or something follows that is no field
+    except (IndexError, ValueError, DecodeError):  # it ends too early, or what follows is not a field
         return None
     series_index, step, time_unix_us, value = columns
     return _one_batch(number, producer_index, (series_index, step, time_unix_us, value), rest)
@@ -199,12 +200,14 @@ def _one_batch(
 
 
 def _are_usual(time_unix_us: Int64Column) -> bool:
-    """As unsigned numbers, times before 1970 are the largest, so one comparison is enough."""
+    """Whether all times are from 1970 to the year 9999. One comparison is enough: as unsigned numbers, negative times
+    are the largest."""
     return not len(time_unix_us) or bool(_maximum(time_unix_us.view(np.uint64)) <= MAX_TIME_UNIX_US)
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """The number at a position, and the position after it. Raises IndexError, ValueError."""
+    """The number at a position, and the position after it. Raises IndexError if the message ends first, ValueError if
+    the number needs more than 63 bits."""
     byte = message[position]
     value = byte & 0x7F
     shift = 0
@@ -220,7 +223,7 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=1024)
 def _column_heads(count: int) -> list[tuple[bytes, np.dtype[Any]]]:
-    """What comes before each column of `count` values: its tag and its length in bytes."""
+    """The bytes before each column of `count` values: its tag and its length in bytes."""
     return [(bytes([tag]) + _encoded_varint(count * dtype.itemsize), dtype) for tag, dtype in _COLUMNS]
 
 
@@ -248,7 +251,8 @@ def _lengths(batch: packed_pb2.PackedBatch) -> ColumnLengths:
 
 
 def _batch_set_in_place(message: bytes) -> Batches | None:
-    """As `_batch_in_place`, for a BatchSet. A column without values is not in the message."""
+    """The batches of a BatchSet, with columns that are views of the message; None if it is another message, or written
+    in another order. A column without values is not in the message."""
     columns: dict[str, npt.NDArray[Any]] = {}
     try:
         if message[0] != _BATCH_SET_TAG:
@@ -288,7 +292,7 @@ def _batch_set(columns: dict[str, npt.NDArray[Any]], sent_us: int | None) -> Bat
     _check_lengths(columns, len(counts), points)
     if len(counts) > MAX_BATCHES_PER_MESSAGE:
         raise MessageTooLarge(
-            f"batches: {len(counts):,} batches in one message; at most {MAX_BATCHES_PER_MESSAGE:,} are taken",
+            f"batches: {len(counts):,} batches in one message; at most {MAX_BATCHES_PER_MESSAGE:,} are accepted",
             field="batches.number",
         )
     ages: list[Any] = columns["oldest_age_us"].tolist() or [None] * len(counts)

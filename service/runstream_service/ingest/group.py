@@ -1,4 +1,5 @@
-"""Batches and writes that wait -> one group: the arguments for the ledger, and the rows to store after its verdict."""
+"""Turns waiting batches and writes into one group: the arguments for the ledger, and the rows to store after its
+verdicts."""
 
 from __future__ import annotations
 
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
 # What a writer commits: a batch of a stream, or a write that came over HTTP.
 Pending: TypeAlias = PendingBatch | PendingWrite
 
-# Up to this many points, one statement commits a group. That saves the round trips of BEGIN, COPY and COMMIT, for which
-# callers over HTTP wait before they send more. (Measured: 0.6 to 0.8 of the processor time up to 4,000 points, the same
-# at 16,000, 1.5 times as much at 64,000. It also bounds what PostgreSQL writes into its log if it logs slow statements
-# with their parameters.)
+# A group of at most this many points is committed by one statement. That saves the round trips of BEGIN, COPY and
+# COMMIT, for which callers over HTTP wait before they send more. (Measured: 0.6 to 0.8 of the processor time up to
+# 4,000 points, the same at 16,000, 1.5 times as much at 64,000.) It also bounds what PostgreSQL writes into its log if
+# it logs slow statements with their parameters.
 SMALL_GROUP_POINTS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the database said of one producer ('advanced', 'duplicate', 'fenced' or 'gap'), or of one write ('advanced',
-    'duplicate', 'missing', 'deleted' or 'stale')."""
+    """A row of begin_group_commit, for one producer or one write. `verdict` of a producer: 'advanced', 'duplicate',
+    'fenced' or 'gap'; of a write: 'advanced', 'duplicate', 'missing', 'deleted' or 'stale'. `committed_before`: the
+    highest number of the producer that was committed before."""
 
     epoch: int
     commit_no: int
@@ -47,7 +49,7 @@ class _ProducerRange:
 
 
 class Group:
-    """Items that share a transaction. Batches of one producer are consecutive, as it checked."""
+    """Items that share a transaction. Batches of one producer have consecutive numbers, which Producer has checked."""
 
     def __init__(self, items: Sequence[Pending]) -> None:
         self.items = items
@@ -60,7 +62,7 @@ class Group:
         self.duplicates: list[Pending] = []
         self.rejected: list[tuple[Pending, CoreError]] = []
         self._verdicts: list[Verdict] = []
-        # The items with points, in the order of the verdicts, and their rows.
+        # The items with points, in the order of the verdicts; then their rows.
         self._filled = [item for items in self._by_verdict() for item in items if item.points]
         self._encoded: EncodedBatches | None = None
 
@@ -78,12 +80,13 @@ class Group:
         self._writes = list(writes.values())
 
     def encode(self) -> None:
-        """Make the rows of all items. Which of them are stored is known later, but now nobody waits for a lock."""
+        """Encode the rows of all items, before the transaction: no other transaction waits for its locks meanwhile.
+        Which of the rows are stored is known later."""
         if self._filled:
             self._encoded = EncodedBatches([_points_of(item) for item in self._filled])
 
     def begin_arguments(self) -> tuple[list[Any], ...]:
-        """Arguments of the SQL function begin_group_commit."""
+        """The arguments of the SQL function begin_group_commit, which describes them."""
         producers = enumerate(self._ranges, start=1)
         batches = [(position, s.number, s.points) for position, producer in producers for s in producer.batches]
         return (
@@ -99,7 +102,8 @@ class Group:
         )
 
     def row_arguments(self) -> tuple[list[Any], ...]:
-        """The further arguments of the SQL function commit_batches: the rows of all items with points."""
+        """The arguments of the SQL function commit_batches after those of begin_group_commit: the rows of all items
+        with points."""
         if self._encoded is None:
             return tuple([] for _ in range(8))
         owners = {id(item): position for position, items in enumerate(self._by_verdict(), start=1) for item in items}
@@ -111,7 +115,7 @@ class Group:
         )
 
     def apply_verdicts(self, verdicts: list[Verdict]) -> None:
-        """Sort the items by what the database said; only accepted ones are copied."""
+        """Divide the items into accepted, duplicates and rejected; only accepted ones are stored."""
         self._verdicts = verdicts
         for items, verdict in zip(self._by_verdict(), verdicts, strict=True):
             for item in items:
@@ -130,7 +134,7 @@ class Group:
                 self.duplicates.append(repeat)
 
     def outcomes(self) -> Iterator[tuple[Pending, CoreError | None]]:
-        """Each item, and why it was not stored, or None: it is in the database."""
+        """Each item, with None if it is in the database, or the error why it is not."""
         yield from ((item, None) for item in itertools.chain(self.accepted, self.duplicates))
         yield from self.rejected
 
@@ -148,17 +152,17 @@ class Group:
 
     @property
     def epoch(self) -> int:
-        """The epoch that the database chose."""
+        """The epoch that the database chose, known after `apply_verdicts`."""
         return self._verdicts[0].epoch
 
     @property
     def points(self) -> int:
-        """Points of all items, before the verdict."""
+        """The points of all items, whether they are stored or not."""
         return sum(item.points for item in self.items)
 
     @property
     def is_small(self) -> bool:
-        """Whether one statement commits it fastest."""
+        """Whether one statement commits the group, commit_batches, instead of BEGIN, COPY and COMMIT."""
         return self.points <= SMALL_GROUP_POINTS
 
 

@@ -1,7 +1,7 @@
 """Points of MLflow's HTTP routes, which have no producer and no stream: from the request to the writer.
 
-Series are looked up once and then cached. When they were deleted, or the server was restarted or replaced, before the
-commit, they are looked up again.
+Series are looked up once and then cached. They are looked up again if the commit finds that they were deleted, or that
+the database server was restarted or replaced.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ SQL = load("writes")
 
 # About 200 bytes each. The runs that were written to least recently are evicted first.
 MAX_CACHED_SERIES = 200_000
-# How often series are looked up for one write. A repeat is needed only if series of the run were deleted, or the
-# database failed over, between the look-up and the commit.
+# How many times series are looked up for one write. A second time is needed only if series of the run were deleted, or
+# the database failed over, between the look-up and the commit.
 _MAX_TRIES = 10
 
 
 class SeriesCacheStale(CoreError):
-    """Series of the run were deleted, or the database failed over, after the write had looked them up: they must be
-    looked up again. Callers never see this error."""
+    """Series of the run were deleted, or the database failed over, after the write had looked them up. HttpIngest looks
+    them up again; its callers never get this error."""
 
-    reason = "SERIES_MOVED"
+    reason = "SERIES_CACHE_STALE"
 
 
 @dataclass(slots=True)
 class PendingWrite:
     """Points of one run; the columns are equally long and hold only points that can be stored.
 
-    Its id is a hash of the run and of the request's body. A request that is sent again within an hour of its commit,
-    because its answer was lost, has the same id, and stores nothing. That is also what MLflow does with a repeated
-    request: it drops points whose key, timestamp, step and value it has already, and a body has all four of each point.
+    `write_id` is a hash of the run and of the request's body. A request that is sent again within an hour of its
+    commit, because its answer was lost, has the same id, and stores nothing. MLflow's server does the same with a
+    repeated request: it drops points whose key, timestamp, step and value it has already.
     """
 
     write_id: UUID
@@ -75,7 +75,7 @@ class PendingWrite:
     step: Int64Column
     time_unix_us: Int64Column
     value: Float64Column
-    # For the writer, it looks like a batch of a stream: with the number of a producer's only batch, and no refusals.
+    # To the writer, it looks like the only batch of a producer, without refusals.
     number: int = 1
     rank: int = MLFLOW_RANK
     refusals: list[Refusal] = field(default_factory=list)
@@ -99,12 +99,12 @@ class PendingWrite:
 
     @property
     def kept_together(self) -> object:
-        """What is under way with the same one goes to the same writer."""
+        """The key for WriterRouter: items under way with the same key go to the same writer."""
         return self.run_id
 
     @property
     def caller(self) -> object:
-        """Who waits for the outcome: its own request."""
+        """Where the outcome is reported: each write has its own request."""
         return self
 
     def complete(self, error: CoreError | None) -> None:
@@ -117,7 +117,7 @@ class PendingWrite:
         self.complete(Draining("this replica shuts down; send the request again", retry_after_s=1.0))
 
     def error_for_verdict(self, verdict: str, _committed_before: int) -> CoreError | None:
-        """The error that follows from begin_group_commit's verdict on it, if any."""
+        """The error for begin_group_commit's verdict on this write; None if it is stored now, or was before."""
         run_id = self.run_id.hex
         if verdict == "missing":
             return RunNotFound(f"no run with id {run_id}", field="run_id", subject=run_id)
@@ -134,8 +134,7 @@ class PendingWrite:
 
 @dataclass(frozen=True, slots=True)
 class RunPoints:
-    """Points to store in one run; row i of every column is one point. A repeat has the same `write_id` (see
-    PendingWrite)."""
+    """Points to store in one run; row i of every column is one point. `write_id`: see PendingWrite."""
 
     run_id: UUID
     write_id: UUID
@@ -157,7 +156,7 @@ class _CachedSeries:
 
 
 class HttpIngest:
-    """Stores points that come without a producer. Keys must have been checked."""
+    """Stores points that come without a producer. Its callers check the keys (core/names.py)."""
 
     def __init__(
         self, database: Database, pipeline: IngestPipeline, *, max_cached_series: int = MAX_CACHED_SERIES
@@ -169,10 +168,12 @@ class HttpIngest:
         self._cached_series = 0
 
     async def write(self, caller: Caller, points: RunPoints) -> None:
-        """Returns when the points are committed. Repeating the same write within an hour stores nothing twice.
+        """Store points; returns when they are committed. The same write, repeated within an hour, stores nothing twice.
 
         Raises:
-            RunNotFound, RunDeleted, InvalidField, Overloaded, Draining, DatabaseUnavailable.
+            RunNotFound, RunDeleted: nothing can be written to the run.
+            InvalidField, TooManySeries: a key cannot be stored; no point of the request is.
+            LimitReached, Overloaded, Draining, DatabaseUnavailable: try again.
         """
         self._pipeline.metrics.received.count("http", len(points.key))
         for _ in range(_MAX_TRIES):
@@ -192,7 +193,9 @@ class HttpIngest:
                 return await self._pipeline.write(write)
             except SeriesCacheStale:
                 self._cache_evict(caller, points.run_id, series)
-        raise Overloaded("series of this run are being deleted again and again; try again", retry_after_s=1.0)
+        raise Overloaded(
+            "nothing was stored: series of this run are being deleted again and again; try again", retry_after_s=1.0
+        )
 
     async def check_run(self, caller: Caller, run_id: UUID) -> None:
         """Raises RunNotFound or RunDeleted if nothing can be written to the run."""
@@ -229,7 +232,7 @@ class HttpIngest:
         return series
 
     def _refuse(self, points: RunPoints, resolved: ResolvedSeries) -> NoReturn:
-        """Refuses the whole request: as with MLflow, it is stored completely or not at all."""
+        """Refuses the whole request: as with MLflow's server, it is stored completely or not at all."""
         reason, example = next(iter(resolved.refused.values()))
         self._pipeline.metrics.points_refused(reason, len(points.key))
         kind = TooManySeries if reason is Reason.TOO_MANY_SERIES else InvalidField

@@ -1,5 +1,5 @@
-"""Prometheus metrics of the ingest path. They are counted per group or per stream; those that are counted per batch are
-plain numbers; nothing is counted per point."""
+"""Prometheus metrics of the ingest path. Most are counted per group or per stream. Those that are counted per batch are
+plain numbers, which are cheaper; nothing is counted per point."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _POINTS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000)
 
 
 class Received(Collector):
-    """Batches and points received, by protocol. They are plain numbers, as they are counted per batch."""
+    """Counts batches and points received, by protocol, in plain numbers: it is called for every message."""
 
     def __init__(self) -> None:
         self._batches = {"grpc": 0, "http": 0}
@@ -67,7 +67,7 @@ class Received(Collector):
         self._points[protocol] += points
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """For the registry."""
+        """Called by the registry of Prometheus."""
         batches = CounterMetricFamily(
             "runstream_batches_received_total", "Batches of streams and writes over HTTP that came in.",
             labels=["protocol"],
@@ -161,7 +161,7 @@ class IngestMetrics:
             registry=registry,
         )  # fmt: skip
         self._held = Gauge(
-            "runstream_ingest_held", "1 while ingest waits for roll-up (hot_points_max); else 0.", registry=registry
+            "runstream_ingest_held", "1 while ingest waits for roll-up (--hot-points-max); else 0.", registry=registry
         )
         self._times_held = Counter(
             "runstream_ingest_holds_total", "Times that ingest had to wait for roll-up.", registry=registry
@@ -204,11 +204,11 @@ class IngestMetrics:
                 self._refused.labels(refusal.reason.value).inc(refusal.points)
 
     def points_refused(self, reason: Reason, points: int) -> None:
-        """Count points of a request that was refused whole."""
+        """Count the points of an HTTP request that was refused as a whole."""
         self._refused.labels(reason.value).inc(points)
 
     def commit_failed(self, error: Exception) -> None:
-        """Count a failed try."""
+        """Count a failed try to commit a group."""
         self._failures.labels(type(error).__name__).inc()
 
     def stream_ended(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Opens producers, and declares their series: what asks PostgreSQL before batches can come."""
+"""Opens producers and declares their series: the questions to PostgreSQL before the first batch."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ DECLARE_TIMEOUT_S = 300.0
 
 
 class WhileAccepting(Protocol):
-    """The outcome of some work, unless it takes too long or the replica stops taking streams."""
+    """Returns the result of some work, and raises an error if it takes too long or the replica stops accepting streams
+    (IngestPipeline has it)."""
 
     async def __call__(self, work: Coroutine[object, object, T], timeout_s: float, /) -> T: ...
 
 
 class ProducerOpener:
-    """At most `max_at_once` connections of the pool are used for Opens, and for Declares; further ones wait. When a job
-    begins, hundreds of streams open at once. Without a bound, reads would wait behind all of them for a connection.
+    """Opens producers and declares series, on at most `max_at_once` connections of the pool for all Opens and Declares.
 
-    `max_series_per_run` gets the id of the workspace.
+    Further ones wait. When a job begins, hundreds of streams open at once; without the bound, reads would wait behind
+    all of them for a connection. `max_series_per_run` returns the bound for a workspace, by its id.
     """
 
     def __init__(
@@ -68,7 +69,10 @@ class ProducerOpener:
         """Open a producer; any older session of it is fenced.
 
         Raises:
-            InvalidField, RunNotFound, RunDeleted, LedgerBehind, Draining, DatabaseUnavailable.
+            InvalidField: an id is malformed, or the producer belongs to another run, rank or attempt.
+            RunNotFound, RunDeleted: points cannot be stored in the run.
+            LedgerBehind: the database does not know batches that the client got acknowledged.
+            Draining, DatabaseUnavailable.
         """
         run_id, producer_id = _parse_open(request)
         opening = self._open(caller, request, run_id, producer_id, listener)
@@ -112,8 +116,9 @@ class ProducerOpener:
         )
 
     async def declare_in_turn(self, producer: Producer, encoded: EncodedDeclare) -> None:
-        """Does what `declare` does, for a few producers at a time. When a job begins, thousands of declarations come at
-        once: they wait encoded, and only those are decoded that may use the database now. Raises MalformedMessage."""
+        """Wait for a turn, then `declare`. When a job begins, thousands of declarations come at once: they wait
+        encoded, and are decoded only when they may use the database. Raises MalformedMessage, and what `declare`
+        raises."""
         await self._while_accepting(self._declare_in_turn(producer, encoded), self._declare_timeout_s)
 
     async def _declare_in_turn(self, producer: Producer, encoded: EncodedDeclare) -> None:
@@ -125,8 +130,8 @@ class ProducerOpener:
 
         Raises:
             InvalidField: an index got two keys.
-            DatabaseChanged: the server was restarted, or replaced, after the stream was opened.
-            DatabaseUnavailable.
+            DatabaseChanged: the database server was restarted or replaced after the producer was opened.
+            Draining, DatabaseUnavailable.
         """
         keys = producer.new_keys([(series.series_index, series.key) for series in request.series])
         if not keys:

@@ -1,4 +1,4 @@
-"""Takes streams, distributes their batches and the writes over HTTP over the writers, bounds all of it, drains."""
+"""Accepts streams, distributes their batches and the writes over HTTP over the writers, bounds all of it, drains."""
 
 from __future__ import annotations
 
@@ -48,13 +48,14 @@ log = structlog.get_logger()
 
 # A producer takes 4 KB, and 18 bytes more for each series above 64: a tenth of what a stream with one producer takes.
 PRODUCERS_PER_STREAM = 4
-# When a replica has been without its database for this long, another one serves its streams better. A restart of
+# When a replica has been without its database for this long, its streams are sent to other replicas. A restart of
 # PostgreSQL is often shorter.
 WITHOUT_DATABASE_S = 5.0
-# HTTP has no flow control that reaches a client, so after this wait a write is refused and has to be sent again.
+# How long a write over HTTP waits for room in the queue before it is refused and has to be sent again: HTTP has no flow
+# control that reaches the client.
 _BUDGET_TIMEOUT_S = 0.5
 # Points of a stream that would wait longer than this for the points per second of their workspace are refused, so that
-# somebody learns why. A workspace that has too many streams is asked to come again after some seconds.
+# their users learn why. And after how long a workspace with too many streams may try again.
 _RATE_WAIT_S, _STREAMS_RETRY_S = 60.0, 5.0
 # MLflow's clients give up a request after 120 s.
 WRITE_TIMEOUT_S = 60.0
@@ -113,7 +114,7 @@ class IngestPipeline:
         self._tasks: list[asyncio.Task[None]] = []
         self._calls = SharedCapacity(max_streams)
         self._streams: set[AppendStream] = set()
-        # Those that are open, and how many are open or being opened.
+        # The producers that are open, and how many are open or being opened.
         self._producers: dict[UUID, Producer] = {}
         self._producer_count = 0
         self._write_timeout_s = write_timeout_s
@@ -136,11 +137,11 @@ class IngestPipeline:
 
     @property
     def not_accepting(self) -> asyncio.Future[None]:
-        """Done while no streams are taken; `not_accepting_error` says why."""
+        """A future that is done while no streams are accepted; `not_accepting_error` says why."""
         return self._not_accepting
 
     def not_accepting_error(self) -> Retryable:
-        """Why no streams are taken now: this replica shuts down, or has lost its database."""
+        """Why no streams are accepted now: this replica shuts down, or has lost its database."""
         if self._draining:
             return _draining()
         return DatabaseUnavailable(
@@ -156,12 +157,14 @@ class IngestPipeline:
 
     @contextlib.contextmanager
     def slot(self, workspace_id: int) -> Iterator[None]:
-        """One of the `max_streams` places. A call takes it before its first message, and gives it back however it ends.
-        So the bound also holds for calls that have not opened a stream yet. If all are taken, a stream of the workspace
-        that has most gives its place to one that has fewer.
+        """One of the `max_streams` places. A call takes it before its first message, and releases it however it ends.
+        So the bound also holds for calls that have not opened a stream yet. If all places are taken, the workspace with
+        most streams loses one to a workspace with fewer.
 
         Raises:
-            LimitReached, Overloaded, Draining, DatabaseUnavailable.
+            LimitReached: the workspace has as many streams as its limits allow.
+            Overloaded: all places are taken, and no workspace has more streams than this one.
+            Draining, DatabaseUnavailable: the replica accepts no streams now.
         """
         if self._not_accepting.done():
             raise self.not_accepting_error()
@@ -179,9 +182,9 @@ class IngestPipeline:
             self.metrics.streams_open.set(self._calls.held)
 
     def _make_room(self, workspace_id: int) -> None:
-        """End a stream of the workspace with most of them, whose client keeps its points and comes again; if it has not
-        more than this workspace would then have, raise Overloaded. One that ends is counted until its last acks are
-        sent: for some seconds, a few more than `max_streams` may be open."""
+        """End a stream of the workspace that has most; its client keeps its points and opens another one. Raise
+        Overloaded if no workspace has more streams than this one would have then. A stream that ends is counted until
+        its last acks are sent, so for some seconds a few more than `max_streams` may be open."""
         most = max(self._streams, key=lambda stream: self._streams_of(stream.workspace_id), default=None)
         if most is None or self._streams_of(most.workspace_id) <= self._streams_of(workspace_id) + 1:
             raise Overloaded(
@@ -201,13 +204,13 @@ class IngestPipeline:
         return self._calls.held_by(workspace_id)
 
     def stream_began(self, stream: AppendStream) -> None:
-        """From now on, the stream fails when no streams are taken any more."""
+        """Register an open stream: it fails as soon as this replica stops accepting streams."""
         self._streams.add(stream)
         if self._not_accepting.done():
             stream.fail(self.not_accepting_error())
 
     def stream_ended(self, stream: AppendStream) -> None:
-        """The stream is over."""
+        """Forget a stream that has ended."""
         self._streams.discard(stream)
 
     async def open(self, caller: Caller, request: ingest_pb2.Open, listener: Listener) -> Producer:
@@ -246,8 +249,8 @@ class IngestPipeline:
         self.metrics.producers_open.set(self._producer_count)
 
     async def _while_accepting(self, work: Coroutine[object, object, T], timeout_s: float) -> T:
-        """The outcome of some work on the database. The work is abandoned when it takes too long, or when this replica
-        stops taking streams: its connection may hang."""
+        """The result of some work on the database. The work is abandoned when it takes longer than `timeout_s`, or when
+        this replica stops accepting streams: its connection may hang."""
         task = asyncio.ensure_future(work)
         try:
             ends: set[asyncio.Future[Any]] = {task, self._not_accepting}
@@ -273,40 +276,42 @@ class IngestPipeline:
         self.budget.release(item.workspace_id, item.charge)
 
     def must_pause(self, workspace_id: int) -> bool:
-        """Whether streams of a workspace are not read now, since something urgent is under way."""
+        """Whether to stop reading streams of a workspace for now, because urgent work is under way."""
         return self.urgent.bulk_is_paused and self.budget.waiting_points_of(workspace_id) > QUIET_POINTS
 
     def hold(self, workspace_id: int, points: int) -> None:
-        """Count points that were read and wait for room, and declarations that wait for their turn. Thousands of
-        streams with messages of the largest size would take gigabytes. Raises Overloaded."""
+        """Count points that were read and wait for room, and declarations that wait for their turn. Without this bound,
+        thousands of streams with messages of the largest size would take gigabytes. Raises Overloaded at the bound."""
         if not self._held_points.try_take(workspace_id, points):
             raise Overloaded(
                 f"{self._held_points.held:,} points wait on this replica for room in its queue; send the batch again",
                 retry_after_s=1.0,
             )
 
-    def let_go(self, workspace_id: int, points: int) -> None:
-        """They do not wait any more."""
+    def release_held(self, workspace_id: int, points: int) -> None:
+        """Points that were counted by `hold` do not wait any more."""
         self._held_points.release(workspace_id, points)
 
     def check_rate(self, workspace_id: int) -> None:
-        """Raises LimitReached if points that come now would wait very long for the points per second of the workspace.
-        Until then, waiting is better: it costs nothing, and loses nothing."""
+        """Raises LimitReached if points that come now would have to wait longer than _RATE_WAIT_S for the points per
+        second of their workspace. A shorter wait is better than an error: nothing is lost."""
         wait_s = self.budget.rate_wait_s(workspace_id, self._held_points.held_by(workspace_id))
         if wait_s > _RATE_WAIT_S:
             raise self.limits.reached("points_per_second", workspace_id, retry_after_s=_RATE_WAIT_S)
 
     @property
     def may_read_ahead(self) -> bool:
-        """Whether streams of many producers may be read on, while some of what they sent waits."""
+        """Whether streams of many producers may be read further while batches that they sent wait."""
         return 2 * self._held_points.held <= self._held_points.capacity
 
     async def write(self, write: PendingWrite) -> None:
         """Commit a write; returns when it is committed.
 
         Raises:
-            Overloaded: too many points wait for roll-up, or the budget is still used up after a moment.
-            Draining, RunNotFound, RunDeleted, SeriesCacheStale, InvalidField.
+            Overloaded: too many points wait for roll-up, or for their commit for longer than _BUDGET_TIMEOUT_S.
+            LimitReached: the workspace has reached its points per second.
+            SeriesCacheStale: the series have to be looked up again.
+            Draining, RunNotFound, RunDeleted, InvalidField.
             DatabaseUnavailable: there is no outcome yet; it may still be committed. A repeat has the same id, and
             stores nothing twice.
         """
@@ -320,8 +325,8 @@ class IngestPipeline:
         if not self.budget.try_acquire(write.workspace_id, write.charge):
             await self._wait_for_budget(write)
         self._router.submit(write)
-        # Only the writer sets the outcome, even if the caller has left or waited long enough: until then the write is
-        # under way.
+        # Only the writer sets the outcome. Until then the write is under way, even if its caller has left or has waited
+        # for too long.
         await asyncio.wait({write.outcome}, timeout=self._write_timeout_s)
         if not write.outcome.done():
             raise DatabaseUnavailable(f"no commit within {self._write_timeout_s:g} s; send the same request again")
@@ -345,8 +350,8 @@ class IngestPipeline:
         return self.limits.reached("points_per_second", write.workspace_id, retry_after_s=retry_after_s)
 
     async def on_readiness(self, ready: bool) -> None:
-        """Group commits that failed are tried again at once when the database is back. When it is away for longer,
-        streams are sent to other replicas, which may still reach it."""
+        """Called when readiness changes. When the database is back, group commits that failed are tried again at once.
+        When it stays away for `without_database_s`, streams are sent to other replicas, which may still reach it."""
         if self._stop_accepting_timer is not None:
             self._stop_accepting_timer.cancel()
             self._stop_accepting_timer = None
@@ -360,7 +365,7 @@ class IngestPipeline:
             writer.retry_now()
 
     def drain(self) -> None:
-        """Take no new streams; end the open ones as soon as what they sent is committed and acknowledged."""
+        """Accept no new streams; end the open ones as soon as what they sent is committed and acknowledged."""
         self._draining = True
         self._stop_accepting()
 

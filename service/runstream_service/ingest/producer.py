@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 # No key has this hash.
 _NO_KEY = 0
-# How many refused keys of a stream have an example of their own. Further ones share the last, so that a stream that
-# declares many bad keys does not fill the memory.
+# How many refused keys of a producer have an example of their own. Further keys share the last one, so that many bad
+# keys do not fill the memory.
 _MAX_EXAMPLES = 100
 _UNDECLARED = -1
 # The series table holds a series id, _UNDECLARED, or for a refused series this minus the position of its refusal.
 _REFUSED = -2
-# Stands in a column of series ids for points that are refused for another reason than their key.
+# Stands in a column of series ids for points that are refused for a reason other than their key.
 _REFUSED_BEYOND = _REFUSED_FOR_TIME = np.iinfo(np.int64).min
 
 _KEY_REASONS = {
@@ -43,14 +43,14 @@ _KEY_REASONS = {
 }
 
 
-# The least that a batch is charged to the budget: its bookkeeping takes about as much memory as this many points of 28
+# The least that a batch takes from the budget: its bookkeeping needs about as much memory as this many points of 28
 # bytes. Without it, any number of empty batches could wait.
 MIN_CHARGE_POINTS = 32
 
 
 @dataclass(slots=True)
 class PendingBatch:
-    """One batch on its way to the database; its columns are equally long and hold only points that can be stored."""
+    """One batch on its way to the database. Its columns are equally long, and have only points that can be stored."""
 
     producer: Producer
     number: int
@@ -97,16 +97,16 @@ class PendingBatch:
 
     @property
     def kept_together(self) -> object:
-        """What is under way with the same one goes to the same writer."""
+        """The key for WriterRouter: items under way with the same key go to the same writer."""
         return self.producer
 
     @property
     def caller(self) -> object:
-        """Who waits for the outcome: a stream, with all of its producers."""
+        """Where the outcome is reported: the stream. Batches of all of its producers have the same one."""
         return self.producer.carrier
 
     def error_for_verdict(self, verdict: str, committed_before: int) -> CoreError | None:
-        """The error that follows from begin_group_commit's verdict on its producer, if any."""
+        """The error for begin_group_commit's verdict on its producer; None if it is stored now, or was before."""
         producer = self.producer
         if verdict == "fenced":
             return Fenced(
@@ -125,7 +125,7 @@ class PendingBatch:
 
     @property
     def server_start_id(self) -> str:
-        """Which start of the server knows its stream and series."""
+        """The start of the database server under which its producer was opened; see Producer."""
         return self.producer.server_start_id
 
     def server_changed_error(self) -> CoreError:
@@ -148,7 +148,8 @@ class PendingBatch:
         return self.producer.rank
 
     def refuse_all(self, reason: Reason, example: str) -> None:
-        """Make it an empty batch: committing that uses up its number, so the next batch is not blocked."""
+        """Refuse all points, which leaves an empty batch: its commit uses up its number, so that the next batch can
+        follow."""
         self.refusals.append(Refusal(reason, self.points, example))
         empty = slice(0, 0)
         self.series_id, self.step = self.series_id[empty], self.step[empty]
@@ -156,24 +157,24 @@ class PendingBatch:
 
 
 def reopen_error(why: str) -> DatabaseChanged:
-    """The error that ends a stream whose session and series the database may not know any more. The next Open reports
-    what was lost, if anything was, and the next Declare looks up the series again."""
+    """The error that ends a stream whose session and series may be unknown to the database now. The next Open finds out
+    what was lost, if anything, and the next Declare looks up the series again."""
     return DatabaseChanged(f"the stream has to be opened again: {why}", retry_after_s=0.1)
 
 
 class Listener(Protocol):
-    """Whoever tells the client of a producer what happens to it."""
+    """What is notified when the state of a producer changes, to inform its client."""
 
     @property
     def stream(self) -> object:
         """The stream that carries the producer."""
 
     def changed(self) -> None:
-        """There may be an ack to take, or an error."""
+        """Called when there may be an ack to take, or an error."""
 
 
-class _Nobody:
-    """Listens to a producer that no stream carries."""
+class _NoListener:
+    """The listener of a producer whose stream has ended."""
 
     stream = None
 
@@ -181,14 +182,14 @@ class _Nobody:
         pass
 
 
-_NOBODY = _Nobody()
+_NO_LISTENER = _NoListener()
 
 
 class Producer:
     """State of one producer on a stream, after Open. Used by one event loop; nothing here blocks.
 
-    Its session and series are valid on the server with `server_start_id`, and are never used after a restart of it or
-    on another server.
+    Its session and series are valid on the database server with `server_start_id`. They are never used after that
+    server was restarted, nor on another one.
     """
 
     def __init__(
@@ -200,7 +201,7 @@ class Producer:
         session: int,
         committed_number: int,
         server_start_id: str,
-        listener: Listener = _NOBODY,
+        listener: Listener = _NO_LISTENER,
         workspace_id: int = NO_WORKSPACE,
     ) -> None:
         self.producer_id = producer_id
@@ -235,7 +236,8 @@ class Producer:
     # Declaring -------------------------------------------------------------------------------------------------------
 
     def new_keys(self, declared: list[tuple[int, str]]) -> dict[int, str]:
-        """Which of the declared (index, key) pairs still need a series id; those with a bad key are marked as refused.
+        """The declared (index, key) pairs that still need a series id, as a dict. Pairs with a bad key are marked as
+        refused.
 
         Raises:
             InvalidField: an index was declared before with another key.
@@ -269,7 +271,7 @@ class Producer:
             )
 
     def bind(self, keys: dict[int, str], resolved: ResolvedSeries) -> None:
-        """Record the series that the database gave for `keys` (index -> key), or why it gave none."""
+        """Record the series of `keys` (index -> key), or why the points of a key are refused."""
         for index, key in keys.items():
             series_id = resolved.ids.get(key)
             if series_id is not None:
@@ -303,7 +305,7 @@ class Producer:
 
     def receive(self, batch: Batch, *, times_are_usual: bool = False) -> PendingBatch | None:
         """Check a batch and turn its indexes into series ids. Returns None if the batch is committed already.
-        `times_are_usual`: its times were checked.
+        `times_are_usual`: all times are between 1970 and the year 9999, so they are not checked again.
 
         Raises:
             SequenceGap: its number does not follow the last one.
@@ -364,7 +366,7 @@ class Producer:
     def _series_ids(self, series_index: UInt32Column) -> tuple[Int64Column, list[Refusal]]:
         """The series id of each point; negative for points that are refused."""
         try:
-            # Nearly always: the indexes of `_resolved` need no look at their entries.
+            # Nearly always: entries of `_resolved` need no check.
             return self._resolved.take(series_index), []
         except IndexError:
             return self._series_ids_one_by_one(series_index)
@@ -431,12 +433,12 @@ class Producer:
             self._listener.changed()
 
     def forget(self) -> None:
-        """Its stream does not want to know of it any more."""
-        self._listener = _NOBODY
+        """Its stream has ended: notify nobody from now on."""
+        self._listener = _NO_LISTENER
 
     @property
     def carrier(self) -> object:
-        """The stream that carries it."""
+        """The stream that carries the producer; None after `forget`."""
         return self._listener.stream
 
     @property
@@ -454,7 +456,7 @@ class Producer:
 
 
 def _grown(column: Int64Column, index: int, empty: int) -> Int64Column:
-    """A longer copy of the column that has this index, too."""
+    """A longer copy of the column, which has a row `index`; new rows are `empty`."""
     grown = np.full(min(max(2 * len(column), index + 1), MAX_SERIES_PER_PRODUCER), empty, np.int64)
     grown[: len(column)] = column
     return grown

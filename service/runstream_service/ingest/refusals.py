@@ -1,4 +1,4 @@
-"""Points that will never be stored: the reason, their number, and an example in words."""
+"""Points that will never be stored: the reason, how many, and an example as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reason(Enum):
 
 @dataclass(slots=True)
 class Refusal:
-    """`points` points refused for one reason. `example` is for a log line of the caller."""
+    """`points` points refused for one reason. `example` describes one of them, for the log of the client."""
 
     reason: Reason
     points: int
@@ -28,7 +28,7 @@ class Refusal:
 
 
 def add_up(into: dict[Reason, Refusal], refusals: list[Refusal]) -> None:
-    """Add up by reason; the first example stays."""
+    """Add `refusals` to the sums in `into`, by reason. The first example of each reason stays."""
     for refusal in refusals:
         known = into.get(refusal.reason)
         if known is None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SQL = load("writes")
 
-# A group of keys is halved repeatedly to find those that PostgreSQL refuses. This many statements find some dozens of
-# them among thousands; the groups that are left then are refused as a whole.
+# To find the keys that PostgreSQL refuses, a group of keys is halved repeatedly. This many statements find some dozens
+# among thousands; groups that are left after that are refused as a whole.
 _MAX_STATEMENTS = 500
 
 
@@ -39,7 +39,8 @@ async def resolve_series(
     *,
     max_series_per_run: int,
 ) -> ResolvedSeries:
-    """The series of some distinct keys. If PostgreSQL refuses a key as bad data, the other keys still get theirs."""
+    """Find or create the series of some distinct keys of a run, rank and attempt. A key that PostgreSQL refuses as bad
+    data, or that is above the bound of the run, is in `refused`; the other keys get their series."""
     resolved = ResolvedSeries()
     groups, statements = [sorted(keys)], 0
     while groups:
@@ -67,5 +68,6 @@ async def resolve_series(
 def _too_many(key: str, max_series_per_run: int) -> str:
     return (
         f"key {key[:80]!r}: the run has {max_series_per_run:,} series, the most that a run may have "
-        "(--max-series-per-run, or series_per_run of its workspace); do not put steps or ids into keys"
+        "(--max-series-per-run, or series_per_run of its workspace); points of this key are not stored. "
+        "Do not put steps or ids into keys"
     )

@@ -1,21 +1,21 @@
 """Collects batches and HTTP writes until the database is free, then commits them as one group.
 
-1. While a group is being committed, further batches collect; the next group is all of them. So the size of a group
-   follows the load automatically: one batch when little comes in, tens of thousands of points when much does.
+1. Batches that come in while a group is being committed wait; the next group is all of them. So the size of a group
+   follows the load automatically: one batch under little load, tens of thousands of points under much.
 2. A group is one transaction on the writer's own connection: begin_group_commit (epoch, writes, ledger), COPY, COMMIT;
    a small group is one statement that does all of that. Its batches and writes are acknowledged only after the
    database has confirmed the commit.
-3. When the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
+3. If the outcome is not known (connection lost, server stopped, timeout), the same group is tried again on a new
    connection. The ledger and the ids of writes show what had been committed, so an unnecessary try stores nothing
    twice. Meanwhile the budget fills and streams are not read: nothing is lost and memory stays bounded.
-4. The server behind that connection may be another one: it was restarted, a standby took over, a backup was restored.
-   Its state may be an older one, which does not know a series, or has given its id to another. So batches whose series
-   were looked up before that (by `server_start_id`) are not written: their streams have to be opened, and their series
-   declared, again.
+4. The new connection may lead to another server: PostgreSQL was restarted, a standby took over, a backup was restored.
+   Its state may be older, so that it does not know a series, or has assigned its id to another one. So batches whose
+   series were looked up on the former server (`server_start_id` says on which) are not written: their streams have to
+   be opened, and their series declared, again.
 5. A group that fails repeatedly for an unknown reason is taken apart: each batch and write is tried alone. One that
-   fails alone, too, is neither stored nor refused: its stream ends with an error, and its client keeps it. So one batch
-   that hits a bug never stops the others of its writer. All of that ends before the next group begins, because the next
-   batches of those producers follow in order.
+   fails alone, too, is neither stored nor refused: its stream ends with an error, and its client keeps it. So a batch
+   that triggers a bug does not stop the others of its writer. All of that ends before the next group begins, because
+   the next batches of those producers have to follow in order.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Bounds the transaction and its buffers: 16 bytes a point, seldom 32, so 2 to 4 MiB a writer.
+# Bounds the transaction and its buffers: 16 bytes a point, rarely 32, so 2 to 4 MiB a writer.
 MAX_GROUP_POINTS = 131_072
 
 # One time limit for all steps of one try. It is above the server's own timeouts (connections.py), so that the server's
@@ -58,7 +58,7 @@ _TRY_TIMEOUT_S = 45.0
 _CALLERS_AT_ONCE = 16
 # Up to this many points, encoding holds the event loop for less than a millisecond.
 _ENCODED_AT_ONCE = 16_384
-# How often a group is tried that fails for an unknown reason, and how often each of its batches alone.
+# How many times a group that fails for an unknown reason is tried, and then each of its batches alone.
 _TRIES_OF_GROUP, _TRIES_ALONE = 4, 2
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
@@ -67,27 +67,28 @@ _BEGIN = "SELECT * FROM begin_group_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $
 
 
 class Queue(Protocol):
-    """What waits for a writer."""
+    """The items that wait for a writer: the methods of a deque that it uses."""
 
     def append(self, item: Pending, /) -> None:
-        """It waits."""
+        """Add an item."""
 
     def popleft(self) -> Pending:
-        """Take the first."""
+        """Remove and return the first item."""
 
     def __getitem__(self, index: Literal[0], /) -> Pending:
-        """The first."""
+        """The first item, which stays in the queue."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Pending]: ...
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all items."""
 
 
 class Writer:
-    """One connection, one group at a time. `on_release` is called for each item after its outcome is known."""
+    """Commits one group at a time, on a connection of its own. `on_commit` is called after each commit, and
+    `on_release` for each item when its outcome is known."""
 
     _max_group_points = MAX_GROUP_POINTS
 
@@ -100,13 +101,13 @@ class Writer:
         on_commit: Callable[[], None],
         urgent: UrgentWork | None = None,
     ) -> None:
-        """Between large groups it lets urgent work pass."""
+        """`urgent`: before a large group, the writer pauses for this work."""
         self.name = name
         self._urgent = urgent
         self._on_commit = on_commit
         self._on_release = on_release
         self._metrics = metrics
-        # The points that are not committed yet.
+        # The points that it was handed and that are not committed yet.
         self.points = 0
         self._waiting: Queue = deque()
         self._committing: list[Pending] = []  # the group that is being committed
@@ -117,24 +118,26 @@ class Writer:
         self._connection = DedicatedConnection(self._connect)
 
     def submit(self, item: Pending) -> None:
-        """Hand over an item whose charge was taken from the budget; its stream learns the outcome."""
+        """Let an item wait for its commit; its charge was taken from the budget. `item.complete` reports the
+        outcome."""
         item.queued_points = item.points
         self.points += item.queued_points
         self._waiting.append(item)
         self._wake.set()
 
     def retry_now(self) -> None:
-        """The database answers again: retry a failed group now, without waiting for the rest of its backoff."""
+        """Try a failed group again at once, because the database is back, instead of after the rest of its backoff."""
         self._retry_now.set()
 
     @property
     def oldest(self) -> float | None:
-        """When the oldest batch or write that is not committed yet was received."""
+        """When the oldest batch or write that is not committed yet was received, by time.monotonic(); None if there is
+        none."""
         first = next(iter(self._committing or self._waiting), None)
         return None if first is None else first.received_at
 
     async def run(self) -> None:
-        """Commit groups until cancelled. What is not committed then is dropped: clients send it again to another
+        """Commit groups until cancelled. What is not committed then is dropped, and clients send it to another
         replica."""
         try:
             while True:
@@ -164,8 +167,8 @@ class Writer:
         return taken
 
     async def _commit(self, items: list[Pending], *, tries: int = _TRIES_OF_GROUP) -> None:
-        """Commit items; returns when each of them has its outcome. `tries` only bounds failures for an unknown
-        reason: a database that is away is waited for without a bound."""
+        """Commit items; returns when each of them has its outcome. `tries` bounds failures for an unknown reason; while
+        the database is away, the group is tried without a bound."""
         backoff = Backoff(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S, jitter=0.5)
         while items:
             group = Group(items)
@@ -180,7 +183,7 @@ class Writer:
                     continue
                 await self._try(group)
             except Exception as exc:
-                # The transaction is gone or in doubt. The ledger shows which, on a new connection.
+                # Whether the transaction was committed is unknown. The ledger shows it, on a new connection.
                 wait_s = backoff.next_s()
                 self._report_failure(group, exc, wait_s)
                 tries -= translate(exc) is None
@@ -202,11 +205,12 @@ class Writer:
         return connection
 
     async def _try(self, group: Group) -> None:
-        """Run one transaction. If it raises, the outcome is not known, and the connection is closed."""
+        """Run one transaction. If it raises, the connection is closed, and the outcome is not known."""
         await self._connection.run(lambda connection: self._transact(connection, group), timeout_s=_TRY_TIMEOUT_S)
 
     async def _transact(self, connection: Connection, group: Group) -> None:
-        """There is no ROLLBACK when a step fails: the connection is closed instead, which cannot hang."""
+        """The statements of one group. When one fails, there is no ROLLBACK, which could hang: the connection is
+        closed."""
         await self._encode(group)
         if group.is_small:
             # One statement, which is READ COMMITTED by the settings of the connection.
@@ -235,12 +239,12 @@ class Writer:
         self._metrics.copy_seconds.observe(time.perf_counter() - started)
 
     async def _retry_one_by_one(self, items: list[Pending], error: BaseException) -> bool:
-        """An item of the group causes an error: find it by committing each one alone, so that the others succeed.
-        Returns False if there is only one."""
+        """Commit each item of a failed group alone, so that only the item that causes the error fails. Returns False,
+        without a try, if the group is a single item."""
         if len(items) == 1:
             return False
         log.info(
-            f"A group of {len(items)} batches and writes cannot be committed; trying each alone",
+            f"A group of {len(items)} batches and writes cannot be committed; trying each of them alone",
             action="group_isolated",
             writer=self.name,
             batches=len(items),
@@ -251,8 +255,8 @@ class Writer:
         return True
 
     def _give_up(self, item: Pending, error: Exception) -> None:
-        """End the stream of an item that fails alone, for an unknown reason. The item is not refused: the next release
-        may be able to store it."""
+        """End the stream of an item that fails alone, for an unknown reason. The item is not refused, as another
+        release may be able to store it."""
         log.error(
             f"A batch cannot be committed; its stream ends, and its client keeps it: {error!r}",
             action="batch_failed",
@@ -271,9 +275,9 @@ class Writer:
         )
 
     async def _complete_group(self, group: Group) -> None:
-        """Report the outcomes in portions: two hundred streams that all write their acks at once would keep the event
-        loop from feeding the other writers' COPY. A caller learns all of its outcomes together, so that a stream sends
-        one message for all batches of its producers."""
+        """Report the outcomes in portions: if two hundred streams wrote their acks at once, the event loop could not
+        feed the COPY of other writers. All outcomes of a stream are in one portion, so that it sends one message for
+        all batches of its producers."""
         outcomes: dict[int, list[tuple[Pending, CoreError | None]]] = {}
         for item, error in group.outcomes():
             outcomes.setdefault(id(item.caller), []).append((item, error))
@@ -306,9 +310,11 @@ class Writer:
 
 
 class QuietWriter(Writer):
-    """The writer of workspaces with few points while others fill the queue. Its groups are small, each one statement;
-    it takes the points first of the workspace with the fewest here, since one that was quiet may have become busy. It
-    connects when it is first used: with a single workspace, never."""
+    """The writer for workspaces with few points while others fill the queue.
+
+    Its groups are small, each is one statement. The workspace with the fewest points here comes first, since one that
+    was quiet may have become busy. It connects when it is first used, so with a single workspace never.
+    """
 
     _max_group_points = SMALL_GROUP_POINTS
 
@@ -318,7 +324,8 @@ class QuietWriter(Writer):
 
 
 class FewestFirst:
-    """A queue of which the workspace with the fewest points is first; within it, the order is that of arrival."""
+    """A queue in which items of the workspace with the fewest points come first; those of one workspace come in the
+    order of their arrival."""
 
     def __init__(self) -> None:
         self._queues: dict[int, deque[Pending]] = {}
@@ -326,13 +333,13 @@ class FewestFirst:
         self._length = 0
 
     def append(self, item: Pending, /) -> None:
-        """It waits."""
+        """Add an item."""
         self._queues.setdefault(item.workspace_id, deque()).append(item)
         self._points[item.workspace_id] = self._points.get(item.workspace_id, 0) + item.queued_points
         self._length += 1
 
     def popleft(self) -> Pending:
-        """Take the first."""
+        """Remove and return the first item."""
         workspace_id = self._first_workspace()
         item = self._queues[workspace_id].popleft()
         self._points[workspace_id] -= item.queued_points
@@ -342,7 +349,7 @@ class FewestFirst:
         return item
 
     def __getitem__(self, _index: Literal[0], /) -> Pending:
-        """The first."""
+        """The first item, which stays in the queue."""
         return self._queues[self._first_workspace()][0]
 
     def _first_workspace(self) -> int:
@@ -355,7 +362,7 @@ class FewestFirst:
         return itertools.chain.from_iterable(self._queues.values())
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all items."""
         self._queues.clear()
         self._points.clear()
         self._length = 0

@@ -16,32 +16,35 @@ if TYPE_CHECKING:
     from runstream_service.ingest.writer import QuietWriter
     from runstream_service.sharing.urgent import UrgentWork
 
-# Most points that wait or are being committed at the first writer. A larger group takes noticeably long to commit.
+# Writes over HTTP share the first writer while it has at most this many points, waiting or being committed. A larger
+# group takes noticeably longer to commit.
 SHARED_GROUP_POINTS = 1_000
-# A workspace is quiet with at most so many points in the queue, while those of others are more than this.
+# A workspace is quiet while it has at most QUIET_POINTS in the queue, and all others together more than OTHERS_POINTS.
 QUIET_POINTS = 16_384
 OTHERS_POINTS = 4_096
 
 
 @dataclass(slots=True)
 class _Route:
-    """Where everything goes that belongs together, as long as some of it is under way."""
+    """The writer of all items with one `kept_together`, as long as any of them is under way."""
 
     writer: Writer
     under_way: int = 0
 
 
 class WriterRouter:
-    """Batches go to a writer by their producer. Writes over HTTP go to the first one while it has little to do: callers
-    that wait for their answers then share groups, and a commit takes as long for eight writes as for one. (Measured
-    with 8 callers of 50 points each: 1.3 times the points that two writers take, whose groups are half as large.) With
-    more load, the run decides on the writer.
+    """Chooses the writer of each item.
+
+    The producer of a batch determines its writer. Writes over HTTP go to the first writer while it has little to do:
+    callers that wait for their answers then share groups, and a commit takes as long for eight writes as for one.
+    (Measured with 8 callers of 50 points each: 1.3 times the points of two writers, whose groups are half as large.)
+    Under more load, the run determines the writer.
 
     While others fill the queue, a quiet workspace does not wait behind their points: it has a writer with a connection
     of its own, and small groups.
 
-    All that is under way of a producer is with one writer, so that its batches are committed in order. So are all
-    writes of a run: only one group at a time then holds the lock of the run, and a deletion of the run gets its turn
+    All batches of a producer that are under way are with one writer, so that they are committed in order. So are all
+    writes of a run: then only one group at a time holds the lock of the run, and a deletion of the run gets the lock
     between two groups.
     """
 
@@ -54,7 +57,7 @@ class WriterRouter:
         self._routes: dict[object, _Route] = {}
 
     def submit(self, item: Pending) -> None:
-        """Hand it to its writer."""
+        """Hand an item to its writer."""
         together = item.kept_together
         route = self._routes.get(together)
         if route is None:
@@ -65,7 +68,7 @@ class WriterRouter:
         route.writer.submit(item)
 
     def ended(self, item: Pending) -> None:
-        """It is not under way any more."""
+        """Called when the outcome of an item is known: it is not under way any more."""
         together = item.kept_together
         route = self._routes[together]
         if route.writer is self._quiet:

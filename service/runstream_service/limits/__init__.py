@@ -1,4 +1,4 @@
-"""What each workspace may use at most. Within its limits, it shares the replica with the others: see `sharing/`.
+"""The limits of each workspace. Within them, workspaces share a replica: see `sharing/`.
 
 workspace_limits.py  the limits, from the settings and from the database, and the part of this front end
 point_rates.py       points per second

@@ -1,4 +1,4 @@
-"""The limit of reads of a workspace at a time."""
+"""The limit of concurrent reads of a workspace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _MAX_WAITING, _WAIT_S = 100, 30.0
 
 
 class LimitedReads:
-    """Counts the reads of each workspace that has a limit; further ones wait. Belongs to one event loop."""
+    """Bounds the concurrent reads of each workspace that has such a limit; further reads wait. Used by one event
+    loop."""
 
     def __init__(self, limits: WorkspaceLimits) -> None:
         self._limits = limits
@@ -24,7 +25,8 @@ class LimitedReads:
 
     @contextlib.asynccontextmanager
     async def slot(self, *, wait_s: float = _WAIT_S) -> AsyncIterator[None]:
-        """A slot until the end of the block, for the workspace of this task. Raises LimitReached."""
+        """A slot until the end of the block, for the workspace of the current task. Raises LimitReached if there is
+        none within `wait_s`, or if too many reads wait."""
         workspace_id = current_workspace()
         self._limits.used(workspace_id)
         async with contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Points per second of each workspace: a bucket of tokens."""
+"""The limit of points per second of each workspace, as a token bucket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A workspace that has sent nothing for so long may send the points of so long at once. Training jobs send in bursts.
+# The size of a bucket, in seconds: a workspace that has sent nothing for this long may send the points of this long at
+# once. Training jobs send in bursts.
 BURST_S = 5.0
 
 
@@ -17,8 +18,9 @@ class _Bucket:
 
 
 class PointRates:
-    """A batch may be taken while the bucket is not empty, and may leave it in debt: so a batch that is larger than the
-    bucket has its turn, too. `rate_of` gives the points per second of a workspace; 0: no limit."""
+    """A bucket for each workspace. A batch is accepted while the bucket is not empty, and may leave it in debt, so that
+    a batch larger than the bucket is accepted, too. `rate_of` returns the points per second of a workspace; 0: no
+    limit."""
 
     def __init__(self, rate_of: Callable[[int], int], clock: Callable[[], float] = time.monotonic) -> None:
         self._rate_of = rate_of
@@ -26,7 +28,8 @@ class PointRates:
         self._buckets: dict[int, _Bucket] = {}  # of workspaces that have a limit
 
     def wait_s(self, workspace_id: int, behind_points: int = 0) -> float:
-        """How long a workspace has to wait until it may send, behind so many points that wait already."""
+        """How long a workspace has to wait until it may send, behind `behind_points` that wait already; 0: not at
+        all."""
         rate = self._rate_of(workspace_id)
         if not rate:
             return 0.0
@@ -34,7 +37,7 @@ class PointRates:
         return 0.0 if tokens > 0 else (1.0 - tokens) / rate
 
     def spend(self, workspace_id: int, points: int) -> None:
-        """A workspace sends points."""
+        """Take the points that a workspace sends out of its bucket."""
         if rate := self._rate_of(workspace_id):
             self._filled(workspace_id, rate).tokens -= points
         else:

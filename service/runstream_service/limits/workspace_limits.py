@@ -1,8 +1,8 @@
-"""What each workspace may use: the settings, and what workspaces have of their own in the database.
+"""The limits of each workspace: those of the settings, or those that an admin set for the workspace, in the database.
 
-A limit is that of the whole service. Each front end that serves a workspace gets an equal part of it, so that a job
-whose streams are all with one replica may use all of it. The parts follow within seconds when a further front end
-serves it; until then it may use more. Limits are read again as often.
+A limit is for the whole service. It is divided equally among the front ends that serve the workspace at the moment, so
+that a job whose streams are all with one replica may use all of it. When a further front end begins to serve it, the
+parts change within seconds; until then the workspace may use more. Limits are read again equally often.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = structlog.get_logger()
 
 REFRESH_S = 3.0
 MAX_LIMIT = 10**15
-# A front end serves a workspace until so long after its last point, stream or read.
+# A front end counts as serving a workspace until this long after its last point, stream or read.
 _SERVES_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a workspace may use; 0: no limit."""
+    """The limits of a workspace; 0: no limit."""
 
     points_per_second: int = 0
     streams: int = 0
@@ -45,24 +45,24 @@ class Limits:
     file_bytes: int = 0
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any limit."""
         return any(getattr(self, name) for name in NAMES)
 
 
 NAMES = tuple(field.name for field in fields(Limits))
-_SPOKEN = {
+_NAMES_IN_MESSAGES = {
     "points_per_second": "points per second",
     "streams": "open streams",
     "concurrent_reads": "reads at a time",
     "series_per_run": "series per run",
     "file_bytes": "bytes in a file",
 }
-# These are divided among the front ends; the others are about one run or one file.
+# These limits are divided among the front ends. The others concern a single run or file.
 _DIVIDED = ("points_per_second", "streams", "concurrent_reads")
 
 
 class WorkspaceLimits:
-    """The limits as this front end knows them. They may be asked for on any thread."""
+    """The limits of all workspaces, as this front end knows them. May be used on any thread."""
 
     def __init__(self, settings: Limits, metrics: LimitMetrics | None = None) -> None:
         self._settings = settings
@@ -75,15 +75,15 @@ class WorkspaceLimits:
         self._lasting: Callable[[], Iterable[int]] = tuple
         self._front_end = uuid4()
         self._are_unknown = False
-        # Whether any workspace has a limit of points per second: this is asked for every batch.
+        # Whether any workspace has a limit of points per second. It is checked for every batch.
         self.any_points_per_second = settings.points_per_second > 0
 
     def of(self, workspace_id: int) -> Limits:
-        """Those of the whole service."""
+        """The limits of a workspace for the whole service."""
         return self._own.get(workspace_id, self._settings)
 
     def part_of(self, workspace_id: int) -> Limits:
-        """Those of this front end."""
+        """The limits of a workspace at this front end: its part of those of the service."""
         part = self._parts.get(workspace_id)
         if part is None:
             part = self._parts[workspace_id] = self._work_out(workspace_id)
@@ -97,19 +97,19 @@ class WorkspaceLimits:
         })  # fmt: skip
 
     def used(self, workspace_id: int) -> None:
-        """This front end serves the workspace now."""
+        """Record that this front end serves a workspace now."""
         self._active[workspace_id] = time.monotonic()
 
     def watch(self, lasting: Callable[[], Iterable[int]]) -> None:
-        """`lasting` returns the workspaces that have streams here."""
+        """Use `lasting` to find the workspaces that have streams here, which count as served."""
         self._lasting = lasting
 
     def points_per_second(self, workspace_id: int) -> int:
-        """The part of this front end."""
+        """The limit of points per second of a workspace at this front end; 0: no limit."""
         return self.part_of(workspace_id).points_per_second
 
     def reached(self, limit: str, workspace_id: int, *, retry_after_s: float = 1.0) -> LimitReached:
-        """The error for a workspace that has reached a limit. Counts it."""
+        """The error for a workspace that has reached a limit; counts it in the metrics."""
         if self._metrics is not None:
             self._metrics.refused(limit, self.name_of(workspace_id))
         return LimitReached(
@@ -119,14 +119,14 @@ class WorkspaceLimits:
         )
 
     def file_too_large(self, workspace_id: int, path: str) -> FileTooLarge:
-        """The error for a file that is larger than the limit. Counts it."""
+        """The error for a file that is larger than the limit; counts it in the metrics."""
         if self._metrics is not None:
             self._metrics.refused("file_bytes", self.name_of(workspace_id))
         text = self._text("file_bytes", workspace_id)
         return FileTooLarge(f"{path!r} is not stored: {text}; split it, or ask an admin for more", field="path")
 
     def waited(self, workspace_id: int, seconds: float) -> None:
-        """Counts a wait for points_per_second."""
+        """Count a wait because of points_per_second."""
         if self._metrics is not None:
             self._metrics.waited("points_per_second", self.name_of(workspace_id), seconds)
 
@@ -139,18 +139,18 @@ class WorkspaceLimits:
         here = "" if part == whole else f", {part:,} of them at this replica"
         name = self.name_of(workspace_id)
         return (
-            f"workspace {name!r} has reached its limit of {whole:,} {_SPOKEN[limit]}{here} "
+            f"workspace {name!r} has reached its limit of {whole:,} {_NAMES_IN_MESSAGES[limit]}{here} "
             f"(runstream workspace limits {name})"
         )
 
     async def run(self, database: Database) -> None:
-        """Reads them again every few seconds, until cancelled."""
+        """Read the limits again every few seconds, until cancelled."""
         while True:
             await self.refresh(database)
             await asyncio.sleep(REFRESH_S)
 
     async def refresh(self, database: Database) -> None:
-        """Read them again. While that fails, those that are known stay."""
+        """Read the limits again. If that fails, the known ones stay."""
         try:
             rows = await database.fetch(SQL["all_limits"])
             self._names = {row["workspace_id"]: row["name"] for row in rows}
@@ -164,14 +164,17 @@ class WorkspaceLimits:
                 await self._report(database)
         except (CoreError, TimeoutError) as error:
             if not self._are_unknown:
-                log.warning(f"The limits of workspaces cannot be read: {error}", action="limits_not_read")
+                log.warning(
+                    f"The limits of workspaces cannot be read; the last known ones stay: {error}",
+                    action="limits_not_read",
+                )
             self._are_unknown = True
         else:
             self._are_unknown = False
         self._parts = {}
 
     async def _report(self, database: Database) -> None:
-        """Say which workspaces this front end serves, and read how many others do."""
+        """Record which workspaces this front end serves, and read how many front ends serve each workspace."""
         since = time.monotonic() - _SERVES_S
         self._active = {workspace: used for workspace, used in self._active.items() if used > since}
         served = {*self._active, *self._lasting()} - {NO_WORKSPACE}

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _BEAT_S = 60.0
-# A run is checked this often before it can count as silent.
+# How many rounds there are, at least, before a run can count as silent.
 _BEATS_TILL_SILENT = 6
 
 
 class LivenessLoop:
-    """Runs rounds of SilentRuns until it is cancelled; with `silent_after_s` 0 it does nothing."""
+    """Runs SilentRuns every minute, or more often if `silent_after_s` is short. With `silent_after_s` 0 it does
+    nothing."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class LivenessLoop:
             except Exception as error:
                 self._metrics.failed()
                 log.warning(
-                    f"Could not look for silent runs; trying it again: {error!r}",
+                    f"Could not search for silent runs; trying it again: {error!r}",
                     action="silent_runs_failed",
                     error=repr(error),
                 )

@@ -15,7 +15,7 @@ class LivenessMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._ended = Counter(
-            "runstream_silent_runs_total", "Runs that were ended as killed, since nobody worked on them any more.",
+            "runstream_silent_runs_total", "Runs that were ended as killed, because their producers were gone.",
             registry=registry,
         )  # fmt: skip
         self._failures = Counter(

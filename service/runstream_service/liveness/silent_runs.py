@@ -1,14 +1,15 @@
 """Ends runs whose producers are all gone.
 
-1. Each replica advances the service time: the time during which the service was up. Jobs cannot reach the service
-   during an outage of it or of its database, and must not count as silent for that. So after an outage, each job has
-   the rest of its time to come back.
-2. For each run with an open stream, the replica notes the current service time.
-3. In each round, one replica ends the running runs that no replica has noted for `silent_after_s` of service time and
-   that committed nothing in that time. A run without a note gets one first, so that it has all of its time.
+1. Each replica advances the service time: the seconds during which the service was up. During an outage of the service
+   or of its database, jobs cannot reach it, and must not count as silent for that. So the service time stands still,
+   and after the outage each job has the rest of its time to come back.
+2. For each run with an open stream, the replica records the current service time.
+3. In each round, one replica ends the running runs that no replica has recorded for `silent_after_s` of service time
+and
+   that committed nothing in that time. A run without a record gets one first, so that it has its full time.
 
-Runs that log over MLflow's HTTP routes have no streams that could be missed. They are left alone, even if they have
-points from streams, too.
+Runs that log over MLflow's HTTP routes have no streams, so whether they are silent is not known. They are left alone,
+even if they have points from streams, too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _LOGGED_AT_ONCE = 20
 
 
 class SilentRuns:
-    """One round is one beat of this replica. `streaming_runs` returns the runs that have open streams here."""
+    """Finds and ends silent runs. `streaming_runs` returns the runs that have open streams on this replica; `beat_s` is
+    the time between two rounds."""
 
     def __init__(
         self,
@@ -54,7 +56,8 @@ class SilentRuns:
         self._beat_s = beat_s
 
     async def run_once(self) -> int:
-        """Note the runs that have streams here, and end the runs that no replica has. Returns how many were ended."""
+        """Record the runs that have streams here, and end the runs that no replica has had streams of. Returns how many
+        were ended."""
         # At most two beats: a replica that was away for longer did not serve in that time.
         up_s: float = await self._database.fetchval(SQL["advance"], 2 * self._beat_s)
         if runs := sorted(await self._streaming_runs()):

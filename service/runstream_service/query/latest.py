@@ -98,7 +98,7 @@ class LatestPoints:
     def __len__(self) -> int:
         return len(self.step)
 
-    def rows(self, wanted: slice | NDArray[np.intp] | NDArray[np.bool_]) -> LatestPoints:
+    def take(self, wanted: slice | NDArray[np.intp] | NDArray[np.bool_]) -> LatestPoints:
         """Some of the rows."""
         return replace(
             self,
@@ -109,13 +109,13 @@ class LatestPoints:
             step=self.step[wanted],
             time_unix_us=self.time_unix_us[wanted],
             value=self.value[wanted],
-            best=None if self.best is None else self.best.rows(wanted),
+            best=None if self.best is None else self.best.take(wanted),
         )
 
     def pieces(self, size: int) -> Iterator[LatestPoints]:
         """Pieces of at most `size` rows, each with only its own runs and keys."""
         for start in range(0, len(self), size):
-            piece = self.rows(slice(start, start + size))
+            piece = self.take(slice(start, start + size))
             runs, run_index = _renumbered(piece.run_index, len(self.run_ids))
             keys, key_index = _renumbered(piece.key_index, len(self.keys))
             yield replace(
@@ -213,7 +213,7 @@ def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
     """The points that exist, in the order (run, key, rank, attempt), as callers get them."""
     rows = np.flatnonzero(there)
     order = _order([column[rows] for column in (points.run_index, points.key_index, points.rank, points.attempt)])
-    found = points.rows(rows[order])
+    found = points.take(rows[order])
     return found if found.best is None else replace(found, best=found.best.with_nan())
 
 

@@ -70,7 +70,7 @@ class RunOverview:
         """
         starts = []
         for attempt in np.unique(points.attempt).tolist()[-_MAX_ATTEMPTS:]:
-            of_attempt = points.rows(points.attempt == attempt)
+            of_attempt = points.take(points.attempt == attempt)
             rank = int(of_attempt.rank.min())
             keys = [points.keys[key] for key in of_attempt.key_index[of_attempt.rank == rank][:_KEYS_OF_ATTEMPT]]
             found = await self._beginnings.of_attempt(caller, run_id, keys, rank=rank, attempt=attempt)

@@ -1,5 +1,5 @@
-"""`runstream gc`: purge and retention now, and the deletion of files that nothing refers to any more. It works directly
-on the database: that of a URL, or of a running service."""
+"""What `runstream gc` does: purge and retention, once, and the deletion of files that nothing refers to any more. It
+connects to the database itself; the service may be running or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class GcResult:
-    """What was deleted, what waits for roll-up, how many files the service still has to delete, and what failed."""
+    """What was deleted, what waits for roll-up, how many paths the service still has to delete, and the errors by
+    step."""
 
     purged: PurgeResult = field(default_factory=PurgeResult)
     expired: RetentionResult = field(default_factory=RetentionResult)
@@ -32,9 +33,10 @@ class GcResult:
 
 
 async def collect(url: str, *, purge_after_days: int) -> GcResult:
-    """Runs one round of purge and one of retention; if one fails, the other is done nevertheless.
+    """Runs one round of purge and one of retention. If one fails, the other runs nevertheless.
 
     Raises:
+        StartupError: the URL is wrong, or the database is not suitable.
         DatabaseUnavailable: the database does not answer.
     """
     database = await open_at_once(url, max_size=2)
@@ -60,11 +62,12 @@ async def _tried(name: str, work: Awaitable[T], otherwise: T, failures: dict[str
 
 
 async def orphans(url: str, location: str, *, delete: bool) -> AsyncIterator[Orphan]:
-    """Files that nothing in the database refers to. With `delete`, each is deleted before it is yielded, and the files
-    that purge has recorded are deleted first.
+    """Yields directories of files that nothing in the database refers to. With `delete`, files that purge has recorded
+    are deleted first, and then each directory before it is yielded.
 
     Raises:
-        StartupError, CoreError.
+        StartupError: a setting is wrong.
+        CoreError: the database or the store does not answer.
     """
     store = ArtifactStore.open(location)
     database = await open_at_once(url, max_size=2)

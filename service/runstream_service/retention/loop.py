@@ -1,5 +1,5 @@
-"""Runs the steps of purge and retention repeatedly. Every replica runs all of them. Each step has its own backoff, so
-that a step that fails repeatedly does not keep the others from running."""
+"""Repeats the steps of purge and retention, concurrently. Every replica runs all of them. Each step has its own
+backoff, so that a step that fails repeatedly does not keep the others from running."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_BACKOFF_S = 1_800.0
 
 
 class Step:
-    """One kind of work that is repeated for as long as the service runs."""
+    """Work that is repeated for as long as the service runs."""
 
     def __init__(
         self, name: str, run_once: Callable[[], Awaitable[object]], metrics: RetentionMetrics, every_s: float
@@ -66,8 +66,7 @@ class Step:
 
 
 class RetentionLoop:
-    """Runs purge, deletion of files, expiry of write ids, ledger rows, tokens and audit events, and
-    retention concurrently."""
+    """Runs all steps: purge, deletion of purged files, the expiry of rows (expiry.py), and retention."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SQL = load("retention")
 
-# An upload may take hours, and its run may be being committed right now.
+# Newer files are left alone: an upload may take hours, and the row of its run may not be committed yet.
 MIN_AGE = timedelta(days=1)
 _AT_ONCE = 1_000
 _EXPERIMENT = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -39,14 +39,14 @@ class Orphan:
 
 
 class Orphans:
-    """Compares the store with the database."""
+    """Compares the directories of the artifact store with the rows of the database."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     async def find(self) -> AsyncIterator[Orphan]:
-        """Yields the orphans one after the other, as they are found."""
+        """Yields orphans as they are found."""
         experiments, known = await self._experiments()
         for gone in experiments - known:
             async for orphan in self._measured([str(gone)]):
@@ -62,13 +62,13 @@ class Orphans:
                     yield orphan
 
     async def _experiments(self) -> tuple[set[int], set[int]]:
-        """The ids that have a directory, and those of them that have a row. Ids that this database has never assigned
-        are left out: their directories belong to somebody else."""
+        """The experiments that have a directory, and those of them that have a row. Directories named by ids that this
+        database has never assigned are left out: they do not belong to this service."""
         last_id = await self._database.fetchval(SQL["last_experiment_id"])
         named = {int(name) for name in await self._directories("") if _EXPERIMENT.fullmatch(name)}
-        given_out = {one for one in named if one <= last_id}
-        rows = await self._database.fetch(SQL["known_experiments"], sorted(given_out))
-        return given_out, {row["experiment_id"] for row in rows}
+        assigned = {one for one in named if one <= last_id}
+        rows = await self._database.fetch(SQL["known_experiments"], sorted(assigned))
+        return assigned, {row["experiment_id"] for row in rows}
 
     async def _other_roots(self) -> list[str]:
         """The locations in this store that users chose for experiments."""
@@ -79,7 +79,7 @@ class Orphans:
         return [entry.name for entry in await self._store.list(path) if entry.is_directory]
 
     async def _unknown(self, root: str, names: Sequence[str], query: str) -> AsyncIterator[Orphan]:
-        """The directories whose id the database does not know."""
+        """The directories below `root` whose id is not in the database, as orphans."""
         for start in range(0, len(names), _AT_ONCE):
             part = names[start : start + _AT_ONCE]
             known = {row["name"] for row in await self._database.fetch(SQL[query], part)}
@@ -87,7 +87,8 @@ class Orphans:
                 yield orphan
 
     async def _measured(self, paths: Sequence[str]) -> AsyncIterator[Orphan]:
-        """The directories as orphans, without those that are still needed, and those that contain a new file."""
+        """The directories as orphans, with their sizes. Those that are still needed or contain a new file are left
+        out."""
         needed = await still_needed(self._database, paths)
         oldest_new = datetime.now(UTC) - MIN_AGE
         for path in paths:

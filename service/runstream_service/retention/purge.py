@@ -1,13 +1,14 @@
 """Deletes for good what users deleted, when it cannot be restored any more.
 
-1. A series or run is marked with the highest epoch that had commits after its producers were fenced, and is out of
-   every answer from then on (Runs.delete_series, and _mark_run below).
+1. A series or run is marked with the highest epoch that had commits when its producers had been fenced. From then on no
+   read returns it (Runs.delete_series, and _mark_run below).
 2. Its hot batches are in that epoch or in earlier ones. Roll-up still turns them into segments, until the watermark has
    reached the epoch.
 3. Then the segments are deleted, some thousand at a time, then latest values and the series, and finally the run with
    its ledger.
-4. A deleted experiment is marked when all of its runs are marked: it moves to a workspace that nobody uses, which frees
-   its name. It is deleted when its runs are gone.
+4. A deleted experiment is marked when all of its runs are marked: it moves to a workspace without users, which frees
+its
+   name. It is deleted when its runs are gone.
 
 Series are locked first, in a separate statement: a merge holds the same lock while it replaces segments, and a DELETE
 that waited for the merge would not see the segments that it inserts.
@@ -35,18 +36,18 @@ log = structlog.get_logger()
 
 SQL = load("retention")
 
-# When merged, these are about two million points; deleting them takes 30 ms.
+# About two million points, if the segments are merged; deleting them takes 30 ms.
 _SEGMENTS_AT_ONCE = 2_000
 _SERIES_AT_ONCE = 500
 _SERIES_MARKED_AT_ONCE = 10_000
 _MODELS_AT_ONCE = 500
-# After this many failures in a phase, the cause is probably not in the single runs and experiments.
+# A phase ends after this many failures: the cause is then probably not in single runs or experiments.
 _MOST_FAILURES = 10
 
 
 @dataclass(slots=True)
 class PurgeResult:
-    """What a round deleted for good."""
+    """How much a round deleted for good."""
 
     runs: int = 0
     series: int = 0
@@ -58,7 +59,7 @@ class PurgeResult:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is marked for deletion and waits for roll-up."""
+    """How much is marked for deletion and waits for roll-up."""
 
     series: int = 0
     runs: int = 0
@@ -66,7 +67,7 @@ class Waiting:
 
 
 class Purge:
-    """One round purges all that can be purged now."""
+    """Purges, in each round, everything that can be purged."""
 
     def __init__(self, database: Database, metrics: RetentionMetrics, *, purge_after_days: int) -> None:
         self._database = database
@@ -74,10 +75,9 @@ class Purge:
         self._purge_after_days = purge_after_days
 
     async def run_once(self) -> PurgeResult:
-        """Mark what was deleted long enough ago, then delete all that is marked and rolled up.
+        """Mark what was deleted long enough ago, then delete everything that is marked and rolled up.
 
-        Every phase is tried even if others fail, and so is every run and experiment. Raises the first failure at the
-        end.
+        A run, an experiment or a phase that fails does not stop the others. Raises the first failure at the end.
         """
         done = PurgeResult()
         failures: list[Exception] = []
@@ -104,7 +104,7 @@ class Purge:
         return done
 
     async def waiting(self) -> Waiting:
-        """What is marked and waits for roll-up."""
+        """Count what is marked and waits for roll-up."""
         row = await self._database.fetchrow(SQL["waiting"])
         assert row is not None
         return Waiting(**row)
@@ -114,7 +114,7 @@ class Purge:
     async def _to_the_end(
         self, chunk: Callable[[PurgeResult], Awaitable[bool]], done: PurgeResult, failures: list[Exception]
     ) -> None:
-        """Repeats a chunk until there is nothing left to do."""
+        """Repeats a chunk of work until it returns False: nothing is left to do."""
         try:
             while await chunk(done):
                 pass
@@ -124,10 +124,10 @@ class Purge:
     async def _one_by_one(
         self, take_one: Callable[[list[Any], list[Any]], Awaitable[bool]], failures: list[Exception]
     ) -> int:
-        """Purges one after the other until there is none left; one that fails is left to the next round. Returns how
-        many.
+        """Repeats `take_one`, which purges one run or experiment, until it returns False: none is left. One that fails
+        is left to the next round. Returns how many were purged.
 
-        `take_one` gets the ids to skip, and puts the id that it works on into the second list.
+        `take_one` gets the ids to skip, and a list into which it puts the id that it works on.
         """
         failed: list[Any] = []
         count = 0
@@ -151,7 +151,7 @@ class Purge:
         return count
 
     async def _mark_run(self, failed: list[Any], taken: list[Any]) -> bool:
-        """Marks a run. Its producers were fenced when it was deleted, and it has accepted none since."""
+        """Marks a run. Its producers were fenced when it was deleted, and none could be opened since."""
         async with self._database.transaction() as connection:
             run_id = await connection.fetchval(SQL["run_due"], self._purge_after_days, failed)
             if run_id is not None:

@@ -1,11 +1,11 @@
 """Deletes the files of runs, logged models and experiments that were purged.
 
-Purge writes their paths into a table, in the transaction that deletes their rows. So nothing is forgotten when a
-replica dies or the store is away: a path stays in the table until its files are deleted. Only this service's own store
-is touched; files that an experiment keeps elsewhere stay there.
+Purge writes their paths into a table, in the transaction that deletes their rows. So no file is forgotten when a
+replica dies or the store is unreachable: a path stays in the table until its files are deleted. Only files in this
+service's own store are deleted; files of experiments with a location elsewhere stay there.
 
-A registered version outlives its run. A location in which a version or another experiment has files is kept until that
-is gone, too.
+A registered version outlives its run. Files in a location that a version or another experiment uses are kept until that
+is deleted, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 SQL = load("retention")
 
-# They are claimed for ten minutes. A directory with very many files may take some of them.
+# Paths are claimed for ten minutes, and the deletion of a directory with very many files may take some of these.
 _PATHS_AT_ONCE = 10
 
 
@@ -54,7 +54,7 @@ async def record(connection: PooledConnection, paths: Sequence[str | None]) -> N
 
 
 class PurgedFiles:
-    """One round deletes what can be deleted now."""
+    """Deletes, in each round, the recorded files that can be deleted."""
 
     COUNT = SQL["artifacts_waiting"]
 
@@ -63,8 +63,8 @@ class PurgedFiles:
         self._store = store
 
     async def run_once(self) -> int:
-        """Returns how many files and directories were deleted. One that fails is tried again in ten minutes; raises the
-        first failure after all have been tried."""
+        """Delete all recorded paths that are due. Returns how many were deleted. A path that fails is tried again in
+        ten minutes; the first failure is raised after all have been tried."""
         if not self._store.writable:
             return 0  # another replica has a store (--artifacts)
         deleted = 0

@@ -1,11 +1,12 @@
 """Deletes the old points of experiments that have a retention.
 
-Whole segments are deleted: each when its newest point is too old. So a point may stay longer, by as much as its segment
-spans, and at least until it is rolled up. The latest value of a series stays: tables of runs continue to show it.
+Whole segments are deleted, each when its newest point is too old. So a point may stay for longer, as long as its
+segment spans, and at least until it is rolled up. The latest value of a series stays, so that tables of runs still show
+it.
 
-A point never counts as older than its run. The caller sets the time of a point, and without this rule, seconds that
-were sent as microseconds, or an imported history, would be deleted within the hour. So runs that started within the
-retention keep all of their points, and are not examined.
+A point never counts as older than its run, since callers set the times of points: otherwise seconds that were sent as
+microseconds, or an imported history, would be deleted within an hour. So runs that started within the retention keep
+all of their points, and are not examined.
 """
 
 from __future__ import annotations
@@ -37,27 +38,27 @@ EVERY_S = 3_600.0
 _RUNS_AT_ONCE = 200
 _SERIES_AT_ONCE = 500
 _SEGMENTS_AT_ONCE = 2_000
-# Forces look-ups by key. The planner would read all segments if it estimates that many of them are old.
+# Forces look-ups by key. The planner would read all segments if it estimated that many of them are old.
 _LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 
 
 @dataclass(slots=True)
 class RetentionResult:
-    """What a round deleted."""
+    """How much a round deleted."""
 
     segments: int = 0
     points: int = 0
 
 
 class Retention:
-    """One round examines every run that is old enough, of every experiment that has a retention."""
+    """Examines, in each round, every run that is old enough, of every experiment that has a retention."""
 
     def __init__(self, database: Database, metrics: RetentionMetrics) -> None:
         self._database = database
         self._metrics = metrics
 
     async def run_if_due(self) -> RetentionResult | None:
-        """A round, if no replica has done one within the hour."""
+        """Run a round, if no replica has run one within the hour; else returns None."""
         if await self._database.fetchval(SQL["claim_task"], "retention", EVERY_S) is None:
             return None
         try:
@@ -67,8 +68,8 @@ class Retention:
             raise
 
     async def run_once(self) -> RetentionResult:
-        """Delete all segments that are too old now. If an experiment fails, the others are done nevertheless; raises
-        the first failure at the end."""
+        """Delete all segments that are too old. An experiment that fails does not stop the others; raises the first
+        failure at the end."""
         done = RetentionResult()
         failures: list[Exception] = []
         for experiment in await self._database.fetch(SQL["experiments"]):
@@ -110,7 +111,7 @@ class Retention:
         async with self._database.transaction() as connection:
             await connection.execute(_LOOK_UP)
             store = SegmentStore(connection)
-            # A run that was moved to another experiment is kept as long as that says.
+            # Skip runs that were moved to another experiment, which may have another retention.
             here = [row["run_id"] for row in await connection.fetch(SQL["hold_runs"], run_ids, experiment_id)]
             found = await store.series_with_old(here, keep_from, _SERIES_AT_ONCE)
             if not found:

@@ -1,7 +1,7 @@
-"""The life of an epoch: open, closing, sealed, (rolled up: rollup.py) rolled, visible, (partitions.py) dropped.
+"""The states of an epoch: open, closing, sealed, rolled (by rollup.py), visible, dropped (by partitions.py).
 
-Every function here may run on several replicas at once, and may be killed after any statement: any replica can continue
-from what is committed then.
+Every function here may run on several replicas at once, and its process may be killed after any statement: any replica
+can continue from what is committed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The first half of the advisory lock that writers of an epoch share; begin_group_commit takes it
-# (database/functions/begin_group_commit.sql).
+# The first key of the advisory lock that writers of an epoch share; the second is the epoch. Writers take it in
+# database/functions/begin_group_commit.sql.
 WRITERS_LOCK = 1920298867
 
-# The latest points and best values that roll-up found in an epoch, where they are later or better than those of earlier
-# epochs. Few series have several rows, those of large epochs; best values of these are put together first (windows over
-# all series took as long as the rest). Series in order, as in every statement that locks rows of this table.
+# Stores the latest points and best values of an epoch, where they are later or better than those of earlier epochs. In
+# a large epoch, which is rolled up in several pieces, a series may have several rows; only for those, best values are
+# combined first (windows over all series would double the time). Rows are in the order of series, as in every statement
+# that locks rows of this table.
 _IS_LATER = """
        (excluded.step, excluded.time, CASE excluded.value WHEN 'NaN' THEN 0 ELSE excluded.value END)
        > (l.step, l.time, CASE l.value WHEN 'NaN' THEN 0 ELSE l.value END)"""
@@ -64,8 +65,8 @@ SELECT DISTINCT ON (series_id) series_id, step, time, value,
 
 
 async def rotate(connection: Connection, *, max_points: int, max_age_s: float) -> int | None:
-    """Close the open epoch if it is full, or old and not empty, and open the next one. Returns the epoch that was
-    closed.
+    """Close the open epoch if it has `max_points`, or is `max_age_s` old and not empty, and open the next one. Returns
+    the closed epoch, or None.
 
     The age counts from the first commit. Otherwise the first point after a quiet hour would close the epoch at once.
     """
@@ -78,8 +79,8 @@ async def rotate(connection: Connection, *, max_points: int, max_age_s: float) -
         closed: int | None = await connection.fetchval(
             "SELECT epoch FROM epochs WHERE state = 'open' FOR UPDATE SKIP LOCKED"
         )
-        # Checked again under the lock: another replica may have rotated in the meantime, and this is the next epoch,
-        # which has hardly begun.
+        # Check again under the lock: another replica may have rotated in the meantime, and then this is the next epoch,
+        # which is nearly empty.
         if closed is None or not await _is_due(connection, max_points, max_age_s):
             return None
         await connection.execute("UPDATE epochs SET state = 'closing' WHERE epoch = $1", closed)
@@ -90,8 +91,8 @@ async def rotate(connection: Connection, *, max_points: int, max_age_s: float) -
 
 
 async def _open_missing(connection: Connection) -> None:
-    """Open an epoch if none is open, as in a database that somebody restored or repaired by hand; until then nothing
-    can be stored. Its number is above that of every epoch that may have points or a partition."""
+    """Open an epoch if none is open, as may happen in a database that was restored or repaired by hand; without one,
+    nothing can be stored. Its number is above that of every epoch that may have points or a partition."""
     async with transaction(connection):
         await connection.execute("LOCK TABLE epochs IN SHARE ROW EXCLUSIVE MODE")
         opened: int | None = await connection.fetchval(
@@ -112,7 +113,9 @@ async def _open_missing(connection: Connection) -> None:
             return  # another replica has opened one
         await HotStore(connection).create_partition(opened)
     log.warning(
-        f"No epoch was open, as after a restore by hand; epoch {opened} is now", action="epoch_missing", epoch=opened
+        f"No epoch was open, so nothing could be stored (was the database repaired by hand?); opened epoch {opened}",
+        action="epoch_missing",
+        epoch=opened,
     )
 
 
@@ -130,12 +133,11 @@ async def _is_due(connection: Connection, max_points: int, max_age_s: float) -> 
 
 
 async def seal(connection: Connection) -> bool:
-    """Seal the closing epochs that nobody writes any more. Returns False if one is still being written.
+    """Seal the closing epochs to which no group commit is writing any more. Returns False if there is another one left.
 
     Writers hold the shared lock of their epoch until their commit is visible, and check the epoch's state after they
-    got the lock. So once `closing` is committed and the exclusive lock has been acquired, nobody adds to the epoch. The
-    lock is tried without waiting: writers that are about to find out that the epoch is closed would queue behind a
-    waiting exclusive request.
+    got the lock. So once `closing` is committed and this got the exclusive lock, no points are added to the epoch. It
+    does not wait for the lock: writers that are about to find out that the epoch is closed would queue behind it.
     """
     closing = await connection.fetch("SELECT epoch FROM epochs WHERE state = 'closing' ORDER BY epoch")
     sealed = 0
@@ -157,7 +159,8 @@ async def publish(connection: Connection) -> int:
     Latest values are merged here rather than in roll-up, so that two replicas that roll up two epochs with the same
     series do not wait for each other.
 
-    This is a separate transaction after the one that wrote the segments: who sees the watermark also sees the segments.
+    This transaction comes after the one that wrote the segments, so that every read that sees the watermark also sees
+    the segments.
     """
     published = 0
     while rolled := await connection.fetchval("SELECT max(epoch) FROM epochs WHERE state = 'rolled'"):
@@ -173,8 +176,8 @@ async def publish(connection: Connection) -> int:
             )
             if moved == "UPDATE 0":
                 return published  # the one before it is not rolled yet
-            # The planner knows nothing of rows that are new: it might compare all repeated series with all rows. With
-            # every kind of join off it did (roll-up's session has hash joins off): 4,000 series with two rows took 2 s.
+            # The planner has no statistics of the new rows. Sessions of roll-up have hash joins off, and it chose to
+            # compare all repeated series with all rows: 2 s for 4,000 series with two rows each.
             await connection.execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_hashjoin = on")
             await connection.execute(_MERGE_LATEST, visible + 1)
             await connection.execute("DELETE FROM unpublished_latest_values WHERE epoch = $1", visible + 1)

@@ -1,6 +1,7 @@
-"""Repeats every step of roll-up, whatever fails. Every replica runs it; row locks let one replica do each step.
+"""Repeats the steps of roll-up. Every replica does so; row locks let only one replica do a step at a time.
 
-There are two runners, each with its own connection: a VACUUM of a very large table must not delay roll-up.
+The steps are divided between two runners, each with its own connection, so that a VACUUM of a very large table, which
+belongs to merging, does not delay roll-up. A step that fails is tried again later, and does not stop the others.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ log = structlog.get_logger()
 _EVERY_S = 1.0
 # The sizes are for graphs, and measuring them reads the size of every file of the database.
 _SIZES_EVERY_S = 30.0
-# The pause while a group commit of the closed epoch is still under way, and while there is more to do.
+# The pause while there is more to do, or while a group commit of a closed epoch is still under way.
 _SOON_S = 0.02
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
-# Above the server's own timeouts (connections.py), so that its clear error comes first. A huge epoch takes many
-# statements.
+# Timeouts of steps are above those of the server (connections.py), so that its clear error comes first. Rolling up a
+# huge epoch takes many statements.
 _ROLL_TIMEOUT_S = 900.0
 _STEP_TIMEOUT_S = 180.0
-# It includes a VACUUM, which has no other limit.
+# Merging may include a VACUUM, which takes hours on a very large table.
 _MERGE_TIMEOUT_S = 6 * 3_600.0
 
 
@@ -58,7 +59,7 @@ class _Step:
 
     def __init__(self, name: str, action: Callable[[Connection], Awaitable[bool]], timeout_s: float) -> None:
         self.name = name
-        self.action = action  # returns whether there is more to do at once
+        self.action = action  # returns whether there is more to do now
         self.timeout_s = timeout_s
         self._backoff = Backoff(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S)
         self._not_before = 0.0
@@ -71,14 +72,14 @@ class _Step:
         self._backoff.reset()
 
     def failed(self) -> float:
-        """Schedule the next try, later after each failure; returns the wait in seconds."""
+        """Schedule the next try. Returns the wait in seconds, which grows with each failure."""
         wait_s = self._backoff.next_s()
         self._not_before = time.monotonic() + wait_s
         return wait_s
 
 
 class _Runner:
-    """Steps that share a connection, one after another."""
+    """Runs steps one after another, on one connection."""
 
     def __init__(self, database: Database, metrics: RollupMetrics, steps: Sequence[_Step]) -> None:
         self._connection = DedicatedConnection(database.connect_rollup)
@@ -87,7 +88,7 @@ class _Runner:
         self._connect = _Step("connect", _nothing, _STEP_TIMEOUT_S)
 
     async def run(self) -> None:
-        """Run until cancelled. Then the connection is closed; another replica does again what was not committed."""
+        """Run until cancelled. Then the connection is closed; another replica repeats what was not committed."""
         try:
             while True:
                 more = await self.run_once()
@@ -96,7 +97,7 @@ class _Runner:
             self._connection.disconnect()
 
     async def run_once(self) -> bool:
-        """Run every step once. Returns whether there is more to do at once. Only raises CancelledError."""
+        """Run every step once that is due. Returns whether there is more to do now. Failures are logged, not raised."""
         more = False
         for step in self._steps:
             if not self._connect.due:
@@ -135,8 +136,8 @@ class _Runner:
 
 
 class RollupLoop:
-    """Keeps hot batches and segments few: epochs are closed, rolled up into segments, published and dropped, and small
-    segments are merged."""
+    """Runs all steps: epochs are closed, rolled up into segments, published and dropped, and small segments are
+    merged."""
 
     def __init__(self, database: Database, metrics: RollupMetrics, gate: HotTableGate, options: RollupOptions) -> None:
         self._metrics = metrics

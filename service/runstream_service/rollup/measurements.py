@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is in hot batches: the points after the visible epoch, which readers take from there; and those of epochs
-    that should have been dropped."""
+    """How far roll-up is behind. `points`: those after the visible epoch, which reads take from hot batches.
+    `overdue_points`: those of epochs that should have been dropped by now."""
 
     visible_epoch: int
     dropped_epoch: int
@@ -25,12 +25,13 @@ class Backlog:
     overdue_points: int
 
 
-# A drop may have to wait a while for short readers.
+# How long a drop may be late before its points count as overdue: it may have to wait for short readers.
 _OVERDUE_AFTER_S = 60.0
 
 
 async def measure_backlog(connection: Connection | PooledConnection, *, max_read_age_s: float = 60.0) -> Backlog:
-    """The watermarks, and the numbers of points. An epoch is overdue a minute after no read needs it any more."""
+    """Read the watermarks and count the points. An epoch is overdue _OVERDUE_AFTER_S after no read needs it any
+    more."""
     row = await connection.fetchrow(
         """
         SELECT w.visible_epoch, w.dropped_epoch,
@@ -53,7 +54,7 @@ async def measure_backlog(connection: Connection | PooledConnection, *, max_read
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes on disk, with indexes and TOAST."""
+    """Bytes on disk, with indexes and arrays that are stored outside of their rows (TOAST)."""
 
     database: int
     hot: int
@@ -61,8 +62,8 @@ class Sizes:
 
 
 async def measure_sizes(connection: Connection | PooledConnection) -> Sizes:
-    """Reads the sizes of files, so it costs the same however many rows there are. A table that does not exist has size
-    0: a partition may be dropped in the meantime."""
+    """Measure the sizes of files, so it takes the same time however many rows there are. A partition that is dropped in
+    the meantime counts as 0."""
     return Sizes(
         await connection.fetchval(f"SELECT {layout_of(connection).database_size}"),
         await HotStore(connection).size_bytes(),

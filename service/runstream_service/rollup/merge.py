@@ -1,7 +1,8 @@
 """Merges small segments of a series into large ones, when its run has ended or when it has many of them.
 
-1. Only segments of epochs up to D are merged. A reader whose W is below D has to read again anyway, so no reader can
-   see a part of the change; and the segments that roll-up writes in the meantime have a higher epoch.
+1. Only segments of epochs up to D, the highest dropped epoch, are merged. A reader whose watermark W is below D has to
+   read again anyway, so no reader sees a part of the change. Segments that roll-up writes meanwhile have a higher
+   epoch.
 2. The series are locked first; those that are marked for deletion are left alone. All code that deletes segments locks
    the series before, in a separate statement: a DELETE that waited for the rows would not see the inserted ones.
 3. Exactly the deleted points are inserted: they come from DELETE .. RETURNING, in the same transaction, and they are
@@ -25,7 +26,7 @@ from runstream_service.segments.build import MAX_POINTS, build_segments
 from runstream_service.segments.decode import Segment, SegmentStream
 from runstream_service.segments.encode import EncodedSegments, encode
 from runstream_service.segments.points import Points, put_in_order
-from runstream_service.stores.segment_store import SMALL_POINTS, Group, SegmentStore
+from runstream_service.stores.segment_store import SMALL_POINTS, MergeGroup, SegmentStore
 
 if TYPE_CHECKING:
     import asyncpg
@@ -35,22 +36,22 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# While the run is active, a merge has to save this many segments, or to result in this many full ones, so that points
-# of a slow series are not rewritten repeatedly.
+# While its run is active, a series is merged only if that saves at least _LEAST_SAVED segments or makes _LEAST_FULL
+# full ones, so that points of a slow series are not rewritten repeatedly.
 _LEAST_SAVED = 8
 _LEAST_FULL = 4
 
-# The size of one transaction. It bounds memory, about 100 bytes per point, and how long the event loop is held:
-# PostgreSQL's answer about 2,000 segments takes two milliseconds of Python.
+# The size of one transaction. It bounds memory, about 100 bytes per point, and how long the event loop is blocked:
+# receiving 2,000 segments takes two milliseconds of Python.
 _SEGMENTS_AT_ONCE = 2_000
 _POINTS_AT_ONCE = 250_000
 _YIELD_S = 0.0005
 _GROUP_POINTS = 64 * MAX_POINTS
 _EXAMINED_AT_ONCE = 500
-# How many deleted segments are worth a VACUUM: this number, plus this fraction of all segments.
+# A VACUUM runs after this many segments were deleted: a number, plus a fraction of all segments.
 _VACUUM_AT_LEAST = 1_000
 _VACUUM_FRACTION = 0.03
-# A search through all small segments begins when D has moved, or after this time, because of runs that ended.
+# A search through all small segments begins when D has changed, or after this time, since runs may have ended.
 _SEARCH_EVERY_S = 30.0
 
 _LOCK_SERIES = """
@@ -64,11 +65,11 @@ SELECT s.series_id FROM series s
 
 @dataclass(slots=True)
 class _Group:
-    """Small segments of one series with no large one between them."""
+    """Small segments of one series, with no large one between them, that become one or more large segments."""
 
     series_id: int
-    low: int  # lowest and highest first step
-    high: int
+    low: int  # the lowest first step of them
+    high: int  # the highest first step of them
     segments: int = 0
     points: int = 0
     epoch: int = 0
@@ -77,12 +78,12 @@ class _Group:
     def segments_saved(self) -> int:
         return _segments_saved(self.segments, self.points)
 
-    def numbered(self, number: int) -> Group:
-        return Group(number, self.series_id, self.low, self.high)
+    def numbered(self, number: int) -> MergeGroup:
+        return MergeGroup(number, self.series_id, self.low, self.high)
 
 
 class SegmentMerger:
-    """Searches the series that have small segments, a page at a time."""
+    """Searches all series with small segments, some hundred at a time, and merges those that are worth it."""
 
     def __init__(self, metrics: RollupMetrics) -> None:
         self._metrics = metrics
@@ -92,7 +93,7 @@ class SegmentMerger:
         self._deleted_since_vacuum = 0  # segments that were deleted since the last VACUUM
 
     async def merge(self, connection: Connection) -> bool:
-        """Merge some series, if any is worth it; returns whether something was merged."""
+        """Examine the next series, and merge those that are worth it. Returns whether any was merged."""
         if self._deleted_since_vacuum:
             await self._vacuum(connection)
         dropped_epoch = await connection.fetchval("SELECT dropped_epoch FROM watermark")
@@ -117,7 +118,7 @@ class SegmentMerger:
             if not groups:
                 return False
             taken = await store.take([group.numbered(number) for number, group in enumerate(groups)], dropped_epoch)
-            # In a thread, as it takes tens of milliseconds.
+            # In a thread, as it takes tens of milliseconds of computing.
             merged, encoded = await threads.ROLLUP.run(_merge, taken, groups)
             await store.copy(encoded)
         self._deleted_since_vacuum += merged
@@ -132,8 +133,8 @@ class SegmentMerger:
         return True
 
     async def _vacuum(self, connection: Connection) -> None:
-        """Free the space of merged segments for the next ones before there is much of it. Autovacuum only checks once a
-        minute; by then, all segments of a large run may have been written a second time."""
+        """Free the space of merged segments early, so that the next ones use it. Autovacuum checks only once a minute;
+        by then, all segments of a large run may have been written a second time."""
         store = SegmentStore(connection)
         if self._deleted_since_vacuum < _VACUUM_AT_LEAST + _VACUUM_FRACTION * await store.count():
             return
@@ -146,7 +147,7 @@ def _segments_saved(segments: int, points: int) -> int:
 
 
 def _choose(examined: list[asyncpg.Record]) -> list[int]:
-    """The first series that are worth merging, as many as fit into one transaction."""
+    """The first series that are worth merging; as many as fit into one transaction."""
     chosen: list[int] = []
     segments = points = 0
     for row in examined:
@@ -162,7 +163,8 @@ def _choose(examined: list[asyncpg.Record]) -> list[int]:
 
 
 def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
-    """Groups neighbouring segments only. A merged segment that overlaps large ones would make charts coarse there."""
+    """Divide segments, sorted by series and first step, into groups without a large segment in between: a merged
+    segment that overlaps large ones would make charts coarse there."""
     groups: list[_Group] = []
     group: _Group | None = None
     count = points = 0
@@ -186,13 +188,13 @@ def _groups(segments: list[asyncpg.Record]) -> list[_Group]:
 
 
 def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegments]:
-    """Join the points of each group. Returns the number of the old segments, and the new segments. Raises PointsMissing
-    unless they have as many points."""
+    """Merge the segments of each group. Returns how many there were, and the new segments. Raises PointsMissing unless
+    their points are as many as those of the groups."""
     stream = SegmentStream()
     found: list[Segment] = []
     for data in taken:
         found += stream.feed(data)
-        # Without this, a thread that runs Python code would only yield to the event loop every 5 ms.
+        # Without this, a thread that runs Python code would yield to the event loop only every 5 ms.
         time.sleep(_YIELD_S)
     stream.finish()
     expected, points = sum(group.points for group in groups), _points(found)
@@ -202,7 +204,8 @@ def _merge(taken: list[bytes], groups: list[_Group]) -> tuple[int, EncodedSegmen
 
 
 def _points(found: list[Segment]) -> Points:
-    """The points of all segments in order. The number of the group is in place of the series id until they are cut."""
+    """The points of all segments, sorted. In place of the series id they have the number of the group, until
+    `_encode`."""
     sizes = [len(segment.value) for segment in found]
     points = Points(
         np.repeat([segment.owner for segment in found], sizes).astype(np.int64),

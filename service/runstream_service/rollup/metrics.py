@@ -15,7 +15,7 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class RollupMetrics:
-    """What this replica did, and what it measured in the database."""
+    """Metrics of roll-up by this replica, and of what it measured in the database."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lag_points = Gauge(
@@ -56,7 +56,7 @@ class RollupMetrics:
         )  # fmt: skip
 
     def measured(self, backlog: Backlog) -> None:
-        """Export the backlog that was measured."""
+        """Export a measured backlog."""
         self._lag_points.set(backlog.points)
         self._lag_seconds.set(backlog.age_s)
         self._visible.set(backlog.visible_epoch)
@@ -64,13 +64,13 @@ class RollupMetrics:
         self._overdue_points.set(backlog.overdue_points)
 
     def sized(self, sizes: Sizes) -> None:
-        """Export the sizes on disk."""
+        """Export measured sizes on disk."""
         self._database_bytes.set(sizes.database)
         self._table_bytes.labels("hot").set(sizes.hot)
         self._table_bytes.labels("segments").set(sizes.segments)
 
     def epoch_rolled(self, points: int, segments: int, seconds: float) -> None:
-        """Count an epoch after its COMMIT."""
+        """Count an epoch that is rolled up, after its COMMIT. `seconds`: how long that took."""
         self._points.inc(points)
         self._segments.inc(segments)
         self._seconds.observe(seconds)
@@ -80,5 +80,5 @@ class RollupMetrics:
         self._merged.inc(segments)
 
     def failed(self, step: str, error: Exception) -> None:
-        """Count a step that failed."""
+        """Count a step of roll-up that failed."""
         self._failures.labels(step, type(error).__name__).inc()

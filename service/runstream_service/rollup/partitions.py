@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# How many rows of dropped epochs are kept in the table epochs, for people who investigate something.
+# How many rows of dropped epochs are kept in the table `epochs`, for operators who investigate something.
 _KEPT_EPOCHS = 1_000
 # A drop waits this long for the lock of hot_batches; longer after each failure.
 _FIRST_LOCK_TIMEOUT_MS = 20
@@ -29,8 +29,8 @@ SELECT e.epoch FROM epochs e, watermark w
 """
 
 
-# A transaction that has held a lock on hot batches for a second and may hold it for hours. A drop that waited for it,
-# if only for a moment again and again, would make all other readers wait behind the drop.
+# The oldest transaction that has held a lock on hot batches for more than a second; it may go on for hours. If a drop
+# waited for it, even for a moment each time, all other readers would wait behind the drop.
 _LONG_READER = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), 'no name') AS application,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s
@@ -41,7 +41,7 @@ SELECT a.pid, coalesce(nullif(a.application_name, ''), 'no name') AS application
  ORDER BY a.xact_start
  LIMIT 1
 """
-# How often the log names the session that is in the way.
+# How often the log names the session that keeps partitions from being dropped.
 _NAMED_EVERY_S = 60.0
 
 
@@ -56,9 +56,10 @@ class PartitionDropper:
     async def drop(self, connection: Connection) -> int | None:
         """Drop the next partition if it is due; returns its epoch.
 
-        Every reader fetches W before it reads. W has been at least this epoch for `max_read_age`, the limit of a read,
-        so no read that still runs needs the partition. A read that is slower nevertheless finds D above its W when it
-        checks D after its last row. For that, D must be raised no later than the rows disappear: it is one transaction.
+        Every reader fetches W, the watermark, before it reads. W has been at least this epoch for `max_read_age_s`, the
+        limit of a read, so no read that still runs needs the partition. A read that exceeds the limit checks D after
+        its last row, and finds it above its W. So D must be raised no later than the rows disappear: in one
+        transaction.
         """
         due = await connection.fetchval(_DUE, self._max_read_age_s)
         if due is None or await self._is_kept(connection, due):
@@ -66,7 +67,8 @@ class PartitionDropper:
         try:
             epoch = await self._drop_next(connection)
         except asyncpg.LockNotAvailableError:
-            # Readers hold the lock. If there are short reads all the time, a very short wait never succeeds.
+            # Readers hold the lock. With short reads all the time, a very short wait would never succeed, so wait
+            # longer.
             self._lock_timeout_ms = min(2 * self._lock_timeout_ms, _LONGEST_LOCK_TIMEOUT_MS)
             return None
         self._lock_timeout_ms = _FIRST_LOCK_TIMEOUT_MS
@@ -75,7 +77,7 @@ class PartitionDropper:
         return epoch
 
     async def _is_kept(self, connection: Connection, epoch: int) -> bool:
-        """Whether a long transaction of somebody else keeps the partition; the log names it."""
+        """Whether a long transaction of another session keeps the partition. If so, logs its session."""
         reader = await connection.fetchrow(_LONG_READER, epoch)
         if reader is None:
             return False
@@ -106,8 +108,8 @@ class PartitionDropper:
                 "UPDATE epochs SET state = 'dropped', dropped_at = clock_timestamp() WHERE epoch = $1", epoch
             )
             await connection.execute("UPDATE watermark SET dropped_epoch = $1", epoch)
-            # This is last, since it blocks readers until COMMIT. While it waits for the lock, new readers wait behind
-            # it.
+            # This is last, since it blocks readers until COMMIT; and while it waits for the lock, new readers wait
+            # behind it.
             await connection.execute(f"SET LOCAL lock_timeout = '{self._lock_timeout_ms}ms'")
             await HotStore(connection).drop_partition(epoch)
         return epoch

@@ -1,4 +1,4 @@
-"""Rolls up a sealed epoch: its hot batches become segments, in one transaction."""
+"""Rolls up a sealed epoch: turns its hot batches into segments, in one transaction."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 # How many points are in memory at once; each takes 48 bytes. An epoch of the usual size is one piece.
 PIECE_POINTS = 3_000_000
 
-# How many points are cut and encoded at once; each takes about 60 bytes during that.
+# How many points are cut into segments and encoded at once; each takes about 60 bytes during that.
 _PART_POINTS = 250_000
 
-# How many series are in one statement. Its arguments are encoded on the event loop, which must not be held for more
+# How many series are in one statement. Its arguments are encoded on the event loop, which must not be blocked for more
 # than a few milliseconds.
 _SERIES_AT_ONCE = 2_000
 
@@ -51,10 +51,11 @@ _LATEST_COLUMNS = {
 }
 _LATEST = RowFormat(list(_LATEST_COLUMNS.items()))
 
-# The series that are marked for deletion, or gone already. Skipping them is not needed for correctness (purge waits for
-# the watermark), but saves writing what will be deleted. Subqueries make it two look-ups by key per series, whatever
-# the planner estimates: as a join it was quadratic before the first ANALYZE, and 100,000 series took two minutes. (A
-# query for all marked series would be short, too, but its answer is long while a large run is purged.)
+# The series of $1 that are marked for deletion, or deleted already. Skipping them is not needed for correctness, since
+# purge waits for the watermark, but saves writing what will be deleted. Subqueries make it two look-ups by key per
+# series, whatever the planner estimates: a join was quadratic before the first ANALYZE, and took two minutes for
+# 100,000 series. (A query for all marked series would be fast, too, but its result is long while a large run is
+# purged.)
 _DEAD_SERIES = """
 SELECT wanted.series_id FROM unnest($1::bigint[]) AS wanted (series_id)
  WHERE (SELECT s.purge_epoch IS NULL AND (SELECT r.purge_epoch IS NULL FROM runs r WHERE r.run_id = s.run_id)
@@ -63,7 +64,8 @@ SELECT wanted.series_id FROM unnest($1::bigint[]) AS wanted (series_id)
 
 
 class PointsMissing(Exception):
-    """What is stored is not what was acknowledged. Roll-up stops at that epoch, so that nothing is dropped."""
+    """Fewer or more points are stored than were acknowledged. Roll-up stops at that epoch, so that nothing is
+    dropped."""
 
 
 @dataclass(slots=True)
@@ -71,10 +73,10 @@ class RollupResult:
     """The result of rolling up one epoch."""
 
     epoch: int
-    read: int = 0  # points of the epoch
-    skipped: int = 0  # of series that are being deleted
-    points: int = 0  # that are in segments now
-    segments: int = 0
+    read: int = 0  # points that were read
+    skipped: int = 0  # points of series that are being deleted
+    points: int = 0  # points that are in segments now
+    segments: int = 0  # segments that were written
 
 
 async def roll(
@@ -82,14 +84,17 @@ async def roll(
 ) -> RollupResult | None:
     """Roll up the oldest sealed epoch that no other replica is rolling up; None if there is none.
 
-    A separate transaction makes it visible (epochs.publish). Otherwise readers would have to see the watermark and the
-    segments in one snapshot, which several nodes do not share.
+    A separate transaction makes it visible (epochs.publish). In one transaction, readers would have to see the
+    watermark and the segments in one snapshot, which the nodes of a cluster do not share.
+
+    Raises:
+        PointsMissing: the epoch has not the points that were acknowledged; nothing was changed.
     """
     started = time.perf_counter()
     sealed = [row["epoch"] for row in await connection.fetch("SELECT epoch FROM epochs WHERE state = 'sealed'")]
     if not sealed:
         return None
-    await layout_of(connection).settle(connection)  # of these epochs, everything that was committed can be read now
+    await layout_of(connection).settle(connection)  # now all commits of these epochs can be read
     async with transaction(connection):
         # The replica that locks the row rolls up the epoch. If it dies, the row is unlocked and the epoch is still
         # sealed.
@@ -105,7 +110,10 @@ async def roll(
         for commits in await store.commit_ranges(epoch, piece_points):
             await _roll_piece(connection, rolled, await _read(store, epoch, commits))
         if rolled.points + rolled.skipped != rolled.read:
-            raise PointsMissing(f"epoch {epoch}: of {rolled.read:,} points, {rolled.points:,} are in segments")
+            raise PointsMissing(
+                f"epoch {epoch}: of {rolled.read:,} points, {rolled.points:,} would be in segments; nothing "
+                "is changed. This is a bug: please report it"
+            )
         await connection.execute(
             "UPDATE epochs SET state = 'rolled', rolled_at = clock_timestamp(), point_count = $2, segment_count = $3 "
             "WHERE epoch = $1",
@@ -128,7 +136,7 @@ async def roll(
 
 
 async def _read(store: HotStore, epoch: int, commits: CommitRange) -> Points:
-    """The points of some commits. Raises PointsMissing unless they are as many as were acknowledged."""
+    """The points of a range of commits. Raises PointsMissing unless they are as many as were acknowledged."""
     points = await store.read(epoch, commits)
     if len(points) != commits.points:
         raise PointsMissing(
@@ -140,7 +148,7 @@ async def _read(store: HotStore, epoch: int, commits: CommitRange) -> Points:
 
 async def _roll_piece(connection: Connection, rolled: RollupResult, points: Points) -> None:
     rolled.read += len(points)
-    # In threads: numpy releases the interpreter while it sorts and computes, so the event loop can serve ingest.
+    # Work in threads: numpy releases the interpreter while it sorts and computes, so the event loop can serve ingest.
     series = await threads.ROLLUP.run(_sort, points)
     dead = await _dead_series(connection, series)
     if dead:
@@ -158,7 +166,7 @@ async def _roll_piece(connection: Connection, rolled: RollupResult, points: Poin
 
 
 def _sort(points: Points) -> Int64Column:
-    """Put the points in order; returns their distinct series."""
+    """Sort the points in place; returns their distinct series."""
     put_in_order(points)
     return points.series_id[series_starts(points)]
 
@@ -168,8 +176,8 @@ def _prepare(points: Points, epoch: int) -> tuple[EncodedSegments, bytes]:
 
 
 def _encoded_latest(points: Points, epoch: int) -> bytes:
-    """The latest point and the best values of each series, which are stored until they are published
-    (epochs.publish)."""
+    """The latest point and the best values of each series, as a COPY for unpublished_latest_values, where they stay
+    until epochs.publish."""
     newest = latest_points(points)
     best = best_values(points.value, points.step, series_starts(points))
     return _LATEST.copy(

@@ -175,7 +175,7 @@ class IngestServicer:
             await asyncio.wait({answering}, timeout=self._last_acks_timeout_s)
         # gRPC does not send the status while a message is being written: the client would wait for it forever.
         stream.drop_waiting()
-        stream.stop_answering()
+        stream.stop_updates()
         await asyncio.wait({answering}, timeout=self._last_acks_timeout_s)
         if answering.done():
             answering.result()

@@ -12,21 +12,21 @@ _LAST_STEP = np.iinfo(np.int64).max
 
 @dataclass(slots=True)
 class BestValues:
-    """Row i of each column is one series. A series without a finite value has the minimum +Infinity and the maximum
-    -Infinity, which every value replaces, and steps 0."""
+    """Row i of each column is one series. A series without a finite value has the minimum +Infinity, the maximum
+    -Infinity, so that any finite value is better, and steps 0."""
 
     min_value: NDArray[np.float64]
     min_step: NDArray[np.int64]
     max_value: NDArray[np.float64]
     max_step: NDArray[np.int64]
 
-    def rows(self, wanted: slice | NDArray[np.intp] | NDArray[np.bool_]) -> BestValues:
-        """Some of the rows."""
+    def take(self, wanted: slice | NDArray[np.intp] | NDArray[np.bool_]) -> BestValues:
+        """The rows at these positions."""
         return BestValues(self.min_value[wanted], self.min_step[wanted], self.max_value[wanted], self.max_step[wanted])
 
     def improve(self, rows: NDArray[np.int64], other: BestValues) -> None:
-        """Replaces what is better in `other`, whose rows belong to these rows, each of which is named once. Of equal
-        values, the first step counts."""
+        """Replaces values where `other` has better ones; row i of `other` belongs to row rows[i] of this. No row may
+        occur twice in `rows`. Of equal values, the lower step counts."""
         for value, step, found, found_step in (
             (self.min_value, self.min_step, other.min_value, other.min_step),
             (self.max_value, self.max_step, other.max_value, other.max_step),
@@ -36,7 +36,7 @@ class BestValues:
             value[rows[better]], step[rows[better]] = found[better], found_step[better]
 
     def of_groups(self, starts: NDArray[np.intp]) -> BestValues:
-        """The best values of neighbouring rows together; `starts` says where each group begins."""
+        """The best values of groups of consecutive rows; `starts` has the first row of each group."""
         counts = np.diff(starts, append=len(self.min_value))
         least, most = np.fmin.reduceat(self.min_value, starts), np.fmax.reduceat(self.max_value, starts)
         is_least, is_most = self.min_value == np.repeat(least, counts), self.max_value == np.repeat(most, counts)
@@ -46,7 +46,7 @@ class BestValues:
         return BestValues(least, np.where(none, 0, first_least), most, np.where(none, 0, first_most))
 
     def with_nan(self) -> BestValues:
-        """The same for callers: NaN where there is no finite value."""
+        """The best values as callers get them: NaN where there is no finite value."""
         none = np.isinf(self.min_value)
         return BestValues(
             np.where(none, np.nan, self.min_value), self.min_step, np.where(none, np.nan, self.max_value), self.max_step
@@ -54,8 +54,8 @@ class BestValues:
 
 
 def best_values(value: NDArray[np.float64], step: NDArray[np.int64], starts: NDArray[np.intp]) -> BestValues:
-    """The best values of series whose points are one after the other, ordered by step; `starts` says where each series
-    begins."""
+    """The best values of series; `starts` has the position of the first point of each. The points of a series are
+    consecutive, and ordered by step."""
     if not len(starts):
         return BestValues(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
     finite = np.isfinite(value)

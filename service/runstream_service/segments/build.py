@@ -1,4 +1,4 @@
-"""Points in order -> segments: where they are cut, their summaries, and which encoding fits them."""
+"""Cuts sorted points into segments, and finds their summaries and the smallest encoding that fits them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from runstream_service.segments.points import Float64Column, Int64Column, Points, series_starts
 
-# Most points of a segment. PostgreSQL stores long arrays in pieces of 1,996 bytes, four a page: 20 bytes of an
-# array's header and 988 elements of 4 bytes fit into two of them, of 2 bytes into one. More would need a piece for the
-# last few bytes, and leave most of a page empty (measured, times of 4 bytes, with 500 points: 11.7 bytes a point, with
-# 494: 8.8).
+# The most points of a segment. PostgreSQL stores long arrays in pieces of 1,996 bytes, four to a page. The 20 bytes of
+# an array's header and 988 elements of 4 bytes fit into two pieces; elements of 2 bytes fit into one. With more points,
+# a further piece would hold the last few bytes, and most of a page would stay empty (measured, for times of 4 bytes:
+# with 500 points 11.7 bytes a point, with 494 points 8.8).
 MAX_POINTS = 988
 
 _MAX_OFFSET = np.iinfo(np.int32).max
@@ -24,7 +24,7 @@ _MAX_LINE_US = 1 << 52
 
 @dataclass(slots=True)
 class Segments:
-    """Segments of `points`, which are in order: segment i has those from starts[i] to starts[i] + counts[i].
+    """Segments of `points`, which are sorted: segment i has the points from starts[i] up to starts[i] + counts[i].
 
     The columns mean what those of the table metric_segments mean (migrations/0002_segments.sql).
     """
@@ -57,7 +57,7 @@ class Segments:
 
 
 def build_segments(points: Points) -> Segments:
-    """Cut points that are in order (points.in_order) into full segments and a rest for each series."""
+    """Cut sorted points (points.in_order): each series into full segments, and one segment with the rest."""
     starts = _starts(points)
     counts = np.diff(starts, append=len(points)).astype(np.int64)
     lasts = starts + counts - 1
@@ -94,8 +94,8 @@ def build_segments(points: Points) -> Segments:
 
 
 def split(points: Points, max_points: int) -> list[Points]:
-    """Divides points in order into parts of about `max_points`. Cutting the parts gives the same segments as cutting
-    all at once, in bounded memory."""
+    """Divides sorted points into parts of about `max_points`, between two segments: building segments part by part
+    gives the same result as all at once, in bounded memory."""
     starts = _starts(points)
     edges = np.searchsorted(starts, np.arange(0, len(points), max_points))
     firsts = np.unique(starts[np.minimum(edges, len(starts) - 1)]).tolist() if len(starts) else []
@@ -126,7 +126,8 @@ def _finite_summaries(
 
 
 def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -> tuple[Int64Column, NDArray[np.bool_]]:
-    """The distance of the first two steps (0 for a single one), and whether all steps have this distance.
+    """For each segment, the difference of its first two steps (0 if it has one), and whether all steps have this
+    distance.
 
     Steps may be any 64-bit numbers, so a difference may wrap around and be negative. Then the steps do not count as
     regular: first_step + i * step_stride must not overflow for readers either.
@@ -144,7 +145,8 @@ def _strides(step: Int64Column, starts: NDArray[np.intp], counts: Int64Column) -
 def _fit_time_lines(
     time: Int64Column, starts: NDArray[np.intp], counts: Int64Column, min_time: Int64Column, max_time: Int64Column
 ) -> tuple[Int64Column, Int64Column, NDArray[np.bool_]]:
-    """A stride for each segment, the distance of each point from that line, and whether 2 bytes are enough for it."""
+    """For each segment, the stride of a line of times; for each point, the distance of its time from that line; and for
+    each segment, whether 2 bytes are enough for all distances."""
     span = max_time - min_time
     stride = span // np.maximum(counts - 1, 1)
     position = np.arange(len(time)) - np.repeat(starts, counts)
@@ -155,14 +157,15 @@ def _fit_time_lines(
 
 
 def _changes_as_float32(value: Float64Column) -> NDArray[np.bool_]:
-    """Which values would change if stored in 4 bytes. -0.0 and infinities do not change, and NaN stays NaN."""
+    """Whether each value would change if it was stored in 4 bytes. -0.0 and infinities do not change, and NaN stays
+    NaN."""
     changed: NDArray[np.bool_] = value.astype(np.float32) != value
     changed &= ~np.isnan(value)
     return changed
 
 
 def _decreases(column: Int64Column, starts: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether a value is less than the previous one in its segment."""
+    """Whether each value is less than the previous one in its segment."""
     decreases = np.zeros(len(column), np.bool_)
     np.less(column[1:], column[:-1], out=decreases[1:])
     decreases[starts] = False

@@ -1,7 +1,7 @@
-"""Rows of metric_segments, read by COPY BINARY, as numpy columns.
+"""Decodes rows of metric_segments, from COPY BINARY into numpy columns.
 
-Summaries have one layout and are decoded all at once. Segments with their arrays vary in size: some Python runs for
-each of them, none for a point.
+Summaries have a fixed layout and are decoded all at once. Segments with their arrays vary in size, so some Python runs
+for each segment, but none for a point.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from runstream_service.database.copy_rows import EPOCH_2000_UNIX_US, HEADER_BYTE
 
 # -- summaries -------------------------------------------------------------------------------------------------------
 
-# The columns of the query `summaries` in segments.sql, none of which is null. The ctid: together with
-# series_id it identifies a row during the snapshot.
+# The columns of the query `summaries` in segments.sql, none of which is null. The ctid and the series_id together
+# identify a row within a snapshot.
 SUMMARY = RowFormat(
     [
         ("ctid", "V6"),
@@ -54,7 +54,7 @@ def ctids(rows: Rows) -> NDArray[np.int64]:
 
 
 def ctid_text(ctid: int) -> str:
-    """A ctid as PostgreSQL reads it."""
+    """The text of a ctid, as PostgreSQL writes it: (block,line)."""
     return f"({ctid >> 16},{ctid & 0xFFFF})"
 
 
@@ -65,11 +65,12 @@ _MAX_INT64 = 2**63 - 1
 # The columns of the queries `in_order`, `at` and `take` in segments.sql: seven columns that are never null,
 # then the six arrays, most of which are. `owner` identifies the series of the segment: a series_id or a position.
 _FIXED = struct.Struct(">h i6s iq iq iq ii iq iq".replace(" ", ""))
-# The same for numpy.
+# The same columns as a numpy type.
 _HEAD = np.dtype([("fields", ">i2"), *((f"{name}_bytes", ">i4") if is_length else (name, kind) for name, kind in (
     ("ctid", "V6"), ("owner", ">i8"), ("first_step", ">i8"), ("min_time", ">i8"), ("count", ">i4"), ("stride", ">i8"),
     ("time_stride", ">i8")) for is_length in (True, False))])  # fmt: skip
-# The bytes of it that are equal in segments of one form: the number of fields, their lengths, and the number of points.
+# Positions in _HEAD of the bytes that are equal in segments of one form: the number of fields, their lengths, and the
+# number of points.
 _SAME = [
     byte
     for name, (kind, offset, *_) in (_HEAD.fields or {}).items()
@@ -78,8 +79,8 @@ _SAME = [
 ]
 _COUNT_AT = 52  # where the number of points is
 _COUNT_END = _COUNT_AT + 4
-# To decode fewer segments all at once takes longer than one after the other. More are not compared at once, as that
-# might be in vain for each of them.
+# How many segments of one form are decoded at once: with fewer than _ENOUGH it takes longer than one by one. At most
+# _AT_ONCE are compared, since the comparison may find that they differ.
 _ENOUGH, _AT_ONCE = 4, 64
 _FIELDS = 13
 _WIDTHS = (6, 8, 8, 8, 4, 8, 8)
@@ -107,7 +108,8 @@ class Segment:
 
 
 class SegmentStream:
-    """Takes the bytes of a COPY in whatever portions they arrive, and returns segments."""
+    """Decodes a COPY of segments, whose bytes may arrive in any portions. `steps` and `times`: whether to decode
+    them."""
 
     def __init__(self, *, steps: bool = True, times: bool = True) -> None:
         self._steps = steps
@@ -116,7 +118,7 @@ class SegmentStream:
         self._header_read = False
 
     def feed(self, data: bytes) -> list[Segment]:
-        """The segments that are complete with this portion."""
+        """Add the next portion of the COPY; returns the segments that it completes."""
         self._pending = self._pending + data if self._pending else bytes(data)
         at = 0
         if not self._header_read:
@@ -135,7 +137,7 @@ class SegmentStream:
         return segments
 
     def finish(self) -> None:
-        """Checks that nothing is missing, after the last portion."""
+        """Check, after the last portion, that the COPY is complete. Raises AssertionError."""
         assert self._pending == TRAILER, "the COPY has no end"
 
     def _parse(self, data: bytes, start: int) -> tuple[Segment, list[tuple[int, int]], int] | None:
@@ -159,8 +161,8 @@ class SegmentStream:
         return self._segment(data, fixed[1::2], arrays), arrays, at
 
     def _alike(self, data: bytes, start: int, end: int, arrays: list[tuple[int, int]]) -> tuple[list[Segment], int]:
-        """The segments from `end` on that have as many points and the same arrays as the one at `start`, decoded all at
-        once, as mostly all but the last one of a series can be; and the start of the next one."""
+        """Decode at once the segments from `end` on that have as many points and the same arrays as the one at `start`.
+        Most segments of a series are so, apart from its last. Returns them, and the start of the next segment."""
         size = end - start
         there = min((len(data) - start) // size, _AT_ONCE)
         if there < _ENOUGH or not _seem_alike(data, start, size, arrays):
@@ -178,7 +180,8 @@ class SegmentStream:
     def _all_at_once(
         self, data: bytes, start: int, size: int, heads: NDArray[np.void], arrays: list[tuple[int, int]]
     ) -> list[Segment]:
-        """Segments from `start` on, of `size` bytes each. `arrays`: where those of the segment before them are."""
+        """Decode the segments from `start` on, of `size` bytes each. `arrays`: where the arrays of the segment before
+        `start` are."""
         points = int(heads["count"][0])
 
         def column(which: int, element: np.dtype[Any]) -> NDArray[Any]:
@@ -235,21 +238,22 @@ class SegmentStream:
 
 
 def _seem_alike(data: bytes, start: int, size: int, arrays: list[tuple[int, int]]) -> bool:
-    """Whether the first of enough segments and the last one have the same lengths: to compare all takes longer."""
+    """Whether the first and the last of _ENOUGH segments have the same lengths: a quick check before all are
+    compared."""
     last = (_ENOUGH - 1) * size
     spans = ((start + _COUNT_AT, start + _COUNT_END), *((at - _LENGTH.size, at) for at, _ in arrays))
     return all(data[first:end] == data[first + last : end + last] for first, end in spans)
 
 
 def segments_of(data: bytes, *, steps: bool = True, times: bool = True) -> Iterator[Segment]:
-    """All segments of a whole COPY."""
+    """Decode a whole COPY of segments."""
     stream = SegmentStream(steps=steps, times=times)
     yield from stream.feed(data)
     stream.finish()
 
 
 def _line(first: int, stride: int, count: int) -> NDArray[np.int64]:
-    """`first`, and so on by `stride`."""
+    """The numbers first, first + stride, first + 2 * stride, ...: `count` of them."""
     end = first + stride * count
     if stride > 0 and end <= _MAX_INT64:
         return np.arange(first, end, stride, dtype=np.int64)  # a fifth of the time of multiplying and adding

@@ -1,8 +1,8 @@
-"""Segments -> rows of metric_segments as COPY BINARY.
+"""Encodes segments as rows of metric_segments, in COPY BINARY.
 
 https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". An array is (dimensions, has nulls, element
-type, length, lower bound), then a length and the bytes for each element. All elements of a column are encoded at once;
-a row takes its slice, so that Python runs a few times a segment and never for a point.
+type, length, lower bound), then for each element its length and bytes. All elements of a column are encoded at once,
+and each row takes a slice of them, so that Python runs a few times per segment and never for a point.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _ARRAY_HEAD = np.dtype(
 # Object ids of int2, int4, int8, float4, float8, timestamptz: constants of PostgreSQL's protocol.
 _INT2, _INT4, _INT8, _REAL, _DOUBLE, _TIMESTAMPTZ = 21, 23, 20, 700, 701, 1184
 
-# A chunk is made between two writes to the socket, on the event loop: about a quarter of a millisecond of Python.
+# A chunk is encoded on the event loop, between two writes to the socket: about a quarter of a millisecond of Python.
 _CHUNK_SEGMENTS = 32
 
 
 @dataclass(slots=True)
 class _Fixed:
-    """Columns of constant width: one slice per segment, or `absent` if they are null."""
+    """Encoded columns of constant width. A segment takes its slice of `data`, or `absent` if these columns are null."""
 
     data: memoryview
     width: int
@@ -58,7 +58,7 @@ class _Fixed:
     absent: bytes
 
     def fields(self, first: int, end: int) -> list[memoryview | bytes]:
-        """The fields of these segments."""
+        """The encoded fields of the segments from `first` up to `end`."""
         return [
             self.data[i * self.width : (i + 1) * self.width] if present else self.absent
             for i, present in enumerate(self.present[first:end].tolist(), first)
@@ -67,8 +67,8 @@ class _Fixed:
 
 @dataclass(slots=True)
 class _Array:
-    """An array column: heads and elements of the segments that have it, one after the other. The data of each segment
-    stays in numpy, because the garbage collector would walk through Python lists of a hundred thousand objects."""
+    """An encoded array column: the heads and the elements of all segments that have the array. They are slices of numpy
+    arrays: the garbage collector would have to walk through Python lists of a hundred thousand objects."""
 
     heads: memoryview
     elements: memoryview
@@ -79,7 +79,7 @@ class _Array:
     counts: NDArray[np.int64]
 
     def fields(self, first: int, end: int) -> list[memoryview | bytes]:
-        """The fields of these segments."""
+        """The encoded fields of the segments from `first` up to `end`."""
         columns = (column[first:end].tolist() for column in (self.present, self.rank, self.starts, self.counts))
         return [self._field(*of_segment) for of_segment in zip(*columns, strict=True)]
 
@@ -93,14 +93,14 @@ class _Array:
 
 @dataclass(slots=True)
 class EncodedSegments:
-    """The rows, ready to be sent; `chunks` can be called several times."""
+    """Segments as rows, ready to be sent. `chunks` can be called several times."""
 
     count: int
     _fixed: list[_Fixed]
     _arrays: list[_Array]
 
     def chunks(self) -> Iterator[bytes]:
-        """The whole COPY in portions."""
+        """The whole COPY, in portions."""
         yield HEADER
         for first in range(0, self.count, _CHUNK_SEGMENTS):
             end = min(first + _CHUNK_SEGMENTS, self.count)
@@ -111,7 +111,7 @@ class EncodedSegments:
 
 
 def encode(segments: Segments, epoch: int | NDArray[np.int64]) -> EncodedSegments:
-    """Encode segments of one epoch, or of an epoch for each segment."""
+    """Encode segments. `epoch`: one number for all, or one for each segment."""
     points, counts = segments.points, segments.counts
     assert counts.sum() == len(points), "a point is in no segment, or in two"
     everywhere = np.ones(len(segments), np.bool_)
@@ -164,7 +164,7 @@ def _array(
     present: NDArray[np.bool_],
     all_counts: NDArray[np.int64],
 ) -> _Array:
-    """One array column. Only points of segments that have it are encoded."""
+    """Encode one array column, for the segments for which `present` is true."""
     if not present.all():
         column = column[np.repeat(present, all_counts)]
     counts = np.where(present, all_counts, 0)

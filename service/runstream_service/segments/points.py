@@ -17,7 +17,8 @@ _DIGIT_BITS = 16
 
 @dataclass(slots=True)
 class Points:
-    """Row i of each column is one point. `time` is in microseconds since 2000-01-01, as PostgreSQL counts."""
+    """Points in columns: row i of each column is one point. `time` is in microseconds since 2000-01-01, as in
+    PostgreSQL."""
 
     series_id: Int64Column
     step: Int64Column
@@ -33,7 +34,7 @@ class Points:
 
 
 def concatenate(parts: list[Points]) -> Points:
-    """Concatenates at least one part."""
+    """All points of `parts`, of which there is at least one, in their order."""
     return Points(
         np.concatenate([part.series_id for part in parts]),
         np.concatenate([part.step for part in parts]),
@@ -43,17 +44,17 @@ def concatenate(parts: list[Points]) -> Points:
 
 
 def in_order(points: Points) -> Points:
-    """The points by (series, step, time); equal ones in the order of arrival."""
+    """The points sorted by (series, step, time). Equal ones stay in the order of arrival."""
     points = points.take(slice(None))
     put_in_order(points)
     return points
 
 
 def put_in_order(points: Points) -> None:
-    """Sorts in place like `in_order`, so that at most one of the columns is in memory twice.
+    """Sorts points as `in_order` does, but column by column, so that at most one column is in memory twice.
 
-    Points of a series usually arrive in order. So points are grouped by series, and only the series with late points
-    are really sorted: measured, that takes a third of the time of sorting everything by three keys.
+    Points of a series usually arrive in order. So points are grouped by series, and only series with late points are
+    sorted. (Measured: a third of the time of sorting everything by three keys.)
     """
     order = _by_series(points.series_id)
     points.series_id = points.series_id[order]
@@ -73,12 +74,12 @@ def put_in_order(points: Points) -> None:
 
 
 def series_starts(points: Points) -> NDArray[np.intp]:
-    """Where each series begins, in points that are grouped by series."""
+    """The position of the first point of each series, of points that are grouped by series."""
     return np.flatnonzero(np.concatenate([[True], points.series_id[1:] != points.series_id[:-1]])[: len(points)])
 
 
 def latest_points(points: Points) -> Points:
-    """One point per series, of points that are in order."""
+    """The latest point of each series, of sorted points: the last by step, then time, then value."""
     if len(points) == 0:
         return points
     ends = np.append(series_starts(points)[1:], len(points))
@@ -106,8 +107,8 @@ def _late(points: Points) -> NDArray[np.bool_]:
 
 
 def _by_series(series_id: Int64Column) -> NDArray[np.intp]:
-    """Stable order by series. numpy sorts 16-bit keys by radix, ten times as fast as 64-bit ones; the ids of an epoch
-    are usually close together, so that one or two such digits are enough."""
+    """The positions of points in a stable order by series. numpy sorts 16-bit keys with radix sort, ten times as fast
+    as 64-bit keys. The ids of an epoch are usually close together, so that one or two digits of 16 bits are enough."""
     if len(series_id) == 0:
         return np.zeros(0, np.intp)
     rest = (series_id - series_id.min()).view(np.uint64)

@@ -1,4 +1,4 @@
-"""Every statement on hot_batches: the points of the epochs that are not rolled up yet, one partition an epoch."""
+"""Every statement on hot_batches, which has the points that are not rolled up yet, in one partition for each epoch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TABLE = "hot_batches"
 _ARGUMENTS = ", ".join(f"${number}" for number in range(1, 20))
 COMMIT_SMALL = f"SELECT * FROM commit_batches({_ARGUMENTS})"  # noqa: S608 - no values
 
-# Beyond this many runs or ranks, naming them costs more than reading the batches of all.
+# With more runs than this, it is faster to read the batches of all runs.
 _MAX_NAMED = 5_000
-# Each pair is a look-up in the index of each partition.
+# Most pairs of a run and a rank that are looked up in the index of each partition. With more, all ranks are read.
 _MAX_PAIRS = 20_000
 
 _LAST_COMMIT_NO = 2**31 - 1
@@ -44,17 +44,17 @@ class CommitRange:
 
 
 class HotStore:
-    """The statements of writers and of roll-up, on a connection of theirs."""
+    """The statements of writers and of roll-up, on their own connection."""
 
     def __init__(self, connection: Connection | PooledConnection) -> None:
         self._connection = connection
 
     async def create_partition(self, epoch: int) -> None:
-        """Makes the partition of a new epoch."""
+        """Creates the partition of a new epoch."""
         await self._connection.execute("SELECT create_hot_partition($1)", epoch)
 
     async def drop_partition(self, epoch: int) -> None:
-        """Drops the partition of an epoch, if it is there. Needs the exclusive lock of the whole table."""
+        """Drops the partition of an epoch, if it exists. This locks the whole table exclusively."""
         await self._connection.execute(f"DROP TABLE IF EXISTS {partition(epoch)}")
 
     async def highest_partition(self) -> int | None:
@@ -65,19 +65,20 @@ class HotStore:
         return epoch
 
     async def size_bytes(self) -> int:
-        """Bytes on disk, with indexes."""
+        """The size of all partitions on disk, with indexes."""
         size: int = await self._connection.fetchval(_SIZE_BYTES[layout_of(self._connection)])
         return size
 
     async def copy(self, epoch: int, rows: AsyncIterator[bytes]) -> None:
-        """Stores encoded batches. The partition is named directly: routing through the parent costs a tenth."""
+        """Stores encoded rows (EncodedBatches.copy). It names the partition: routing through the parent takes a tenth
+        longer."""
         await self._connection.copy_to_table(partition(epoch), source=rows, columns=COLUMNS, format="binary")
 
     async def commit_ranges(self, epoch: int, max_points: int) -> list[CommitRange]:
-        """Ranges of commits of a sealed epoch, of at most `max_points` unless one commit has more.
+        """Divides the commits of a sealed epoch into ranges of at most `max_points`, or of one larger commit.
 
-        So an epoch of any size is rolled up in bounded memory. Nobody writes to a sealed epoch, so this is final. The
-        ranges cover all numbers: batches of a commit that is missing here are found then, and not dropped unnoticed.
+        So an epoch of any size is rolled up in bounded memory. A sealed epoch gets no more commits. The ranges together
+        cover all possible numbers, so that batches without a row in `commits` are found, instead of dropped unnoticed.
         """
         rows = await self._connection.fetch(
             "SELECT commit_no, point_count FROM commits WHERE epoch = $1 AND point_count > 0 ORDER BY commit_no", epoch
@@ -93,7 +94,7 @@ class HotStore:
         return ranges
 
     async def read(self, epoch: int, commits: CommitRange) -> HotPoints:
-        """The points of some commits of an epoch, in the order in which they are stored."""
+        """The points of a range of commits of an epoch, in the order in which they are stored."""
         portions = await collect(
             self._connection,
             f"SELECT {READ} FROM {partition(epoch)} "  # noqa: S608 - our own numbers and names
@@ -115,8 +116,8 @@ async def read_commits(
 
 
 def points_above(visible_epoch: int, runs: Collection[UUID], ranks: Collection[int]) -> str:
-    """The COPY of the batches above the watermark that some runs and ranks may have points in: all of these, and maybe
-    those of others. BatchStream decodes it."""
+    """The COPY, for BatchStream, of all batches above the watermark of some runs and ranks. It may have batches of
+    others, too."""
     conditions = [f"epoch > {visible_epoch:d}"]
     if len(runs) <= _MAX_NAMED:
         conditions.append(f"run_id = ANY ({_uuids(runs)})")
@@ -125,7 +126,7 @@ def points_above(visible_epoch: int, runs: Collection[UUID], ranks: Collection[i
     return f"SELECT {READ} FROM {TABLE} WHERE {' AND '.join(conditions)}"  # noqa: S608 - our own numbers
 
 
-# Asks the commits, which are on one node also where the batches are on many.
+# Whether any epoch above $1 has points. It reads `commits`, which is on one node even if the batches are on many.
 ANY_ABOVE = "SELECT EXISTS (SELECT FROM commits WHERE epoch > $1 AND point_count > 0)"
 
 # A partition may be dropped in the meantime; then it counts as nothing.

@@ -1,4 +1,4 @@
-"""Every statement on metric_segments: the points of the epochs that are rolled up."""
+"""Every statement on metric_segments, which has the points of epochs that are rolled up."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class Deleted(NamedTuple):
     points: int
 
 
-class Group(NamedTuple):
-    """Small segments of one series that are to be merged: those with first steps from `low` to `high`."""
+class MergeGroup(NamedTuple):
+    """Small segments of one series that are to be merged: those with first steps from `low` to `high`. `number`
+    identifies the group in the result of `take`."""
 
     number: int
     series_id: int
@@ -55,7 +56,7 @@ class Group(NamedTuple):
 
 
 class SegmentStore:
-    """The statements of roll-up, retention, purge and status, on a connection of theirs."""
+    """The statements of roll-up, retention, purge and status, on their own connection."""
 
     def __init__(self, connection: Connection | PooledConnection) -> None:
         self._connection = connection
@@ -64,24 +65,25 @@ class SegmentStore:
     # Writing ----------------------------------------------------------------------------------------------------------
 
     async def copy(self, encoded: EncodedSegments) -> None:
-        """Stores segments."""
+        """Stores encoded segments."""
 
         async def source() -> AsyncIterator[bytes]:
             for chunk in encoded.chunks():
                 yield chunk
-                # Without this, the driver asks for the next chunk without a pause as long as the socket takes all data.
+                # Without this, the driver keeps the event loop busy for as long as the socket takes all data.
                 await asyncio.sleep(0)
 
         copied = await self._connection.copy_to_table(TABLE, source=source(), columns=COLUMNS, format="binary")
         assert copied == f"COPY {encoded.count}", f"of {encoded.count} segments, PostgreSQL took {copied!r}"
 
     async def delete(self, series_ids: Sequence[int], limit: int) -> Deleted:
-        """Deletes up to about `limit` segments of some series."""
+        """Deletes about `limit` segments of some series, or all if they have fewer."""
         ctids = await self._connection.fetchval(self._sql["ctids"], series_ids, limit)
         return await self._deleted("delete", series_ids, ctids)
 
     async def delete_old(self, series_ids: Sequence[int], before: datetime, limit: int) -> Deleted:
-        """Deletes up to about `limit` segments of some series all of whose points are older."""
+        """Deletes about `limit` segments of some series all of whose points are older than `before`, or all if there
+        are fewer."""
         ctids = await self._connection.fetchval(self._sql["old_ctids"], series_ids, before, limit)
         return await self._deleted("delete_old", series_ids, before, ctids)
 
@@ -90,16 +92,16 @@ class SegmentStore:
         assert row is not None
         return Deleted(row["segments"], row["points"])
 
-    async def take(self, groups: Sequence[Group], dropped_epoch: int) -> list[bytes]:
-        """Deletes the segments of some groups; returns their content in COPY format."""
+    async def take(self, groups: Sequence[MergeGroup], dropped_epoch: int) -> list[bytes]:
+        """Deletes the segments of some groups; returns them as a COPY for SegmentStream."""
         values = ", ".join(f"({', '.join(map(_bigint, group))})" for group in groups)
         return await collect(self._connection, bind(self._sql["take"], dropped_epoch).format(groups=values))
 
     async def vacuum(self) -> None:
-        """Frees the space of deleted segments. On a very large table that takes long: VACUUM reads what has changed,
-        and all of the indexes."""
+        """Frees the space of deleted segments. This may take hours on a very large table: VACUUM reads all pages that
+        have changed, and all of the indexes."""
         await self._connection.execute(f"SET statement_timeout = '{_VACUUM_TIMEOUT_S}s'")
-        # TRUNCATE FALSE: to give space back to the disk would need an exclusive lock, and it is needed again soon.
+        # TRUNCATE FALSE: returning space to the disk needs an exclusive lock, and the space is needed again soon.
         await self._connection.execute(
             f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {TABLE}", timeout=_VACUUM_TIMEOUT_S + ANSWER_MARGIN_S
         )
@@ -108,7 +110,8 @@ class SegmentStore:
     # Searching --------------------------------------------------------------------------------------------------------
 
     async def small(self, after_series: int, dropped_epoch: int, limit: int) -> list[asyncpg.Record]:
-        """The next series that have small segments: (series_id, segments, points, ended)."""
+        """The next series after `after_series` with small segments: (series_id, segments, points, ended). `ended`: the
+        run of the series has ended."""
         return await self._connection.fetch(self._sql["small"], after_series, dropped_epoch, limit)
 
     async def neighbours(self, series_ids: Sequence[int], dropped_epoch: int) -> list[asyncpg.Record]:
@@ -116,27 +119,27 @@ class SegmentStore:
         return await self._connection.fetch(self._sql["neighbours"], series_ids, dropped_epoch)
 
     async def series_with_old(self, run_ids: Sequence[UUID], before: datetime, limit: int) -> list[int]:
-        """Some series of some runs with segments all of whose points are older."""
+        """Up to `limit` series of some runs with segments all of whose points are older than `before`."""
         rows = await self._connection.fetch(self._sql["series_with_old"], run_ids, before, limit)
         return [row["series_id"] for row in rows]
 
     async def size_bytes(self) -> int:
-        """Bytes on disk, with indexes and arrays."""
+        """The size of the table on disk, with indexes and arrays."""
         size: int = await self._connection.fetchval(self._sql["size_bytes"])
         return size
 
     async def count(self) -> float:
-        """How many segments there are, as far as PostgreSQL knows without counting."""
+        """PostgreSQL's estimate of the number of segments."""
         count: float = await self._connection.fetchval(self._sql["count"])
         return count
 
     async def pages(self) -> int:
-        """How many pages segments take, without their arrays."""
+        """How many pages of PostgreSQL the segments take, without their arrays."""
         pages: int = await self._connection.fetchval(self._sql["pages"])
         return pages
 
     async def points_in_sample(self, percent: float) -> int:
-        """How many points the segments in a part of the pages have."""
+        """How many points the segments in `percent` percent of the pages have."""
         points: int = await self._connection.fetchval(self._sql["points_in_sample"], percent)
         return points
 
@@ -145,7 +148,7 @@ class SegmentStore:
 
 
 class Reading(Protocol):
-    """What a read transaction offers."""
+    """The methods of ReadTransaction (query/reading/) that the functions below use."""
 
     visible_epoch: int
 
@@ -154,11 +157,11 @@ class Reading(Protocol):
         ...
 
     async def stream_sql(self, statement: str, sink: Sink) -> None:
-        """Passes a COPY to a sink."""
+        """Passes the COPY of a statement to `sink` as it arrives."""
         ...
 
     async def fetch_sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows of a statement."""
+        """The rows of a statement."""
         ...
 
 
@@ -168,15 +171,15 @@ async def summaries(reading: Reading, series_ids: Sequence[int], low: int, high:
 
 
 async def stream_in_order(reading: Reading, series_ids: Sequence[int], low: int, high: int, sink: Sink) -> None:
-    """The segments of some series that have steps from `low` to `high`: series by series, by their beginnings. Their
-    owner is the position of the series, from 1."""
+    """The segments of some series that have steps from `low` to `high`, series by series, each by its first point. The
+    owner of a segment is the position of its series, from 1."""
     await reading.stream_sql(bind(SQL["in_order"], series_ids, reading.visible_epoch, low, high), sink)
 
 
 async def segments_at(
     reading: Reading, series_ids: Sequence[int], ctids: Sequence[str], *, times: bool, steps: bool
 ) -> bytes:
-    """The segments at some ctids of some series, with times and steps only if they are asked for."""
+    """The segments of some series at some ctids, from summaries of the same transaction."""
     return await reading.copy_sql(bind(SQL["at"], series_ids, ctids, times, steps))
 
 
@@ -202,8 +205,7 @@ Argument: TypeAlias = "int | bool | Sequence[int] | Sequence[str]"
 
 
 def bind(statement: str, *arguments: Argument) -> str:
-    """Writes numbers into a COPY statement, which takes no parameters. The only texts are ctids, which `ctid_text`
-    makes."""
+    """Writes arguments into a COPY statement, which takes no parameters. They are numbers, and texts of `ctid_text`."""
     return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
 
 

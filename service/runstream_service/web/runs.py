@@ -143,7 +143,7 @@ class RunHandlers:
         rate = await overview.points_per_s(caller, points) if run.status == "running" else None
         return {
             "run": rendered_run(run, None, newest_points([points]).get(run_id.hex), commits.get(run_id)),
-            "series": await threads.READS.run(rendered_series, points.rows(slice(_MAX_SERIES))),
+            "series": await threads.READS.run(rendered_series, points.take(slice(_MAX_SERIES))),
             "series_count": len(points),
             "attempts": [
                 {"attempt": one.attempt, "first_step": one.first_step, "first_time_us": one.first_time_us}

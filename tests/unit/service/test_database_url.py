@@ -64,7 +64,7 @@ def test_servers_of_a_url(url: str, servers: list[tuple[str, int]], rest: str) -
             "connection_limit is no parameter of PostgreSQL's URLs; leave",
         ),
         ("postgresql://me:hunter2@a/x?statement_timeout=5", "options=-cNAME%3DVALUE"),
-        ("postgresql://me:hunter2@a/x?require_auth=scram-sha-256", "require_auth is not understood"),
+        ("postgresql://me:hunter2@a/x?require_auth=scram-sha-256", "require_auth is not supported"),
         ("postgresql://me:hunter2@a/x?gssencmode=require", "use TLS"),
         ("postgresql://me:hunter2@a/x?sslcert=/nowhere/c.pem", "cannot read the file /nowhere/c.pem of sslcert"),
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=hunter2", "must be one of read-write, primary, any"),

@@ -31,7 +31,8 @@ def test_only_the_last_migration_that_names_it_installs_it() -> None:
 
 
 def test_a_changed_text_needs_a_migration() -> None:
-    with pytest.raises(ValueError, match=f"functions/one.sql is not what migrations install; .*\n{install(TWO)[:-1]}"):
+    why = "functions/one.sql is not the text that the migrations install; .*"
+    with pytest.raises(ValueError, match=f"{why}\n{install(TWO)[:-1]}"):
         with_definitions([install(ONE)], definitions(one=TWO))
     with pytest.raises(ValueError, match=f"\n{install(ONE)[:-1]}"):
         with_definitions(["SELECT 1;\n"], definitions(one=ONE))
@@ -48,7 +49,7 @@ def test_a_migration_with_a_text_of_its_own_has_the_current_one_installed_after_
     trigger = f"{own}CREATE TRIGGER ...;\n"
     assert with_definitions([trigger, install(TWO)], definitions(one=TWO))[0] == trigger
     for migrations in ([install(TWO), trigger], [install(TWO) + trigger], [install(TWO), "DROP FUNCTION one();\n"]):
-        with pytest.raises(ValueError, match="is not what migrations install"):
+        with pytest.raises(ValueError, match="is not the text that the migrations install"):
             with_definitions(migrations, definitions(one=TWO))
 
 

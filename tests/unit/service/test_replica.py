@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from runstream_service.database import connections
 from runstream_service.database.replica import ReplicaId
+
+KINDS = [kind.name for kind in vars(connections).values() if isinstance(kind, connections.ConnectionKind)]
 
 
 @pytest.mark.parametrize("kind", ["runstream", "runstream-writer", "runstream-rollup", "runstream-notifier"])
@@ -17,7 +20,8 @@ def test_a_name_says_which_replica_it_is_of(kind):
 
 def test_a_long_host_keeps_its_end_in_all_kinds_of_connections_alike():
     replica = ReplicaId("0.1.0", "a-very-long-name-of-a-release-in-some-team-7d9c5b9f6d-x2x4z", 4_194_304)
-    names = [replica.application_name(kind) for kind in ("runstream", "runstream-rollup")]
+    assert "runstream-migration" in KINDS
+    names = [replica.application_name(kind) for kind in KINDS]
     assert max(map(len, names)) == 63  # what PostgreSQL keeps
     (parsed,) = {ReplicaId.parse(name) for name in names}
     assert parsed is not None

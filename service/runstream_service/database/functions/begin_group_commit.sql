@@ -1,10 +1,11 @@
 -- Begins a group commit: steps 1 to 4 of the order in docs/ingest.md. The caller then copies the points in the same
 -- transaction. READ COMMITTED is required: each statement must see what was committed before it began.
 --
--- producer_ids[i] asks to go from first_numbers[i] to last_numbers[i] in session sessions[i]. batch_producers[j] (an
--- index into producer_ids, from 1), batch_numbers[j] and batch_points[j] describe the single batches.
--- write_ids[k] asks to store write_points[k] points of run write_runs[k], whose series were looked up under generation
--- write_generations[k]; no id appears twice.
+-- Batches of streams: producer producer_ids[i] brings the numbers first_numbers[i] to last_numbers[i], in its session
+-- sessions[i]. Batch j is one of producer batch_producers[j] (an index into producer_ids, from 1), with number
+-- batch_numbers[j] and batch_points[j] points.
+-- Writes over HTTP: write write_ids[k] brings write_points[k] points of run write_runs[k], whose series were looked up
+-- under generation write_generations[k]. No id appears twice.
 --
 -- Returns a row per producer, in the order of producer_ids, then a row per write, in the order of write_ids.
 -- verdict of a producer: 'advanced' (batches above `committed_before` may be copied), 'duplicate' (all are committed

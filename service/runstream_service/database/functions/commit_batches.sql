@@ -1,6 +1,7 @@
--- A whole group commit in one statement, for groups so small that round trips cost more than their points. Arguments and
--- result as of begin_group_commit; and the rows of hot_batches: the row of the result that each belongs to (from 1), the
--- number of its batch (1 for writes), and its columns.
+-- A whole group commit in one statement, for groups so small that round trips take longer than their points. The first
+-- arguments and the result are those of begin_group_commit. The further arguments are rows of hot_batches, of which those
+-- that begin_group_commit accepts are stored. For each: row_owners is the position of its producer or write in the result
+-- (from 1), row_numbers the number of its batch (1 for writes), then come its columns.
 CREATE OR REPLACE FUNCTION commit_batches(
     producer_ids uuid[], sessions int[], first_numbers bigint[], last_numbers bigint[],
     batch_producers int[], batch_numbers bigint[], batch_points int[],

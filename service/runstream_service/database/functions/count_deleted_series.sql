@@ -1,5 +1,5 @@
--- Trigger on series: keeps series_counts. Locks the counts in the order of the key, so that no two callers wait for each
--- other in a circle.
+-- Trigger on series: subtracts deleted series from series_counts. Locks the counts in the order of their key, so that two
+-- callers cannot deadlock.
 CREATE OR REPLACE FUNCTION count_deleted_series() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM series_counts c

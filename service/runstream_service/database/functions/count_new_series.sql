@@ -1,5 +1,5 @@
--- Trigger on series: keeps series_counts. Per statement, so that each caller of resolve_series pays for one row. In the
--- order of the key, so that no two callers wait for each other in a circle.
+-- Trigger on series: adds new series to series_counts. It runs once per statement, so that a call of resolve_series updates
+-- one row. Rows are in the order of their key, so that two callers cannot deadlock.
 CREATE OR REPLACE FUNCTION count_new_series() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO series_counts AS c (run_id, rank, series_count)

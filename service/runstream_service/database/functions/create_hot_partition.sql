@@ -1,6 +1,6 @@
--- Makes the partition of an epoch. CREATE and ATTACH rather than PARTITION OF, which would lock the parent exclusively.
--- A partition only grows and is dropped whole, so autovacuum has nothing to do there. It has no primary key; the replica
--- identity lets a publication cover it.
+-- Creates the partition of hot_batches for an epoch. CREATE and ATTACH rather than PARTITION OF, which would lock the
+-- parent exclusively. A partition only grows and is dropped as a whole, so autovacuum has nothing to do there. It has no
+-- primary key, so it needs a replica identity for logical replication (a publication of all tables).
 CREATE OR REPLACE FUNCTION create_hot_partition(new_epoch int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format(

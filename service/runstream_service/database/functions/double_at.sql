@@ -1,6 +1,6 @@
 -- The double precision (IEEE 754, binary64) in eight bytes from `at`: sign, 11 bits of exponent, 52 of mantissa. Powers of
 -- two are exact, so the result is, too. Only the first two bytes are read more than once: PostgreSQL inlines this function
--- because its arguments are cheap, and then it takes a microsecond a value less.
+-- because its arguments are cheap, which saves a microsecond per value.
 CREATE OR REPLACE FUNCTION double_at(bytes bytea, at int) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN get_byte(bytes, at) >= 128 THEN -1::double precision ELSE 1::double precision END

@@ -1,4 +1,4 @@
--- Opens a producer's stream: raises its session, so that the newest stream wins, wherever the older ones are.
+-- Opens a producer: raises its session, so that only its newest stream can write, whichever replica holds the older ones.
 -- run_state: 'missing', 'deleted', 'foreign' (the producer belongs to another run, rank or attempt) or 'ok'.
 --
 -- A run that was ended because its producers were silent is set to running again. That comes first: the lock on the run

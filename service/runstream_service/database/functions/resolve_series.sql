@@ -1,5 +1,5 @@
--- Returns the series of some keys, and creates those that are missing, as far as the run has room for them: keys beyond
--- max_series get no series. Keys are sorted, so that no two callers wait for each other in a circle.
+-- Returns the series of some keys, and creates missing ones while the run has fewer than max_series: keys beyond that are
+-- not in the result. Keys are sorted, so that two callers cannot deadlock.
 CREATE OR REPLACE FUNCTION resolve_series(in_run_id uuid, in_rank int, in_attempt int, keys text[], max_series bigint)
 RETURNS TABLE (key text, series_id bigint) LANGUAGE plpgsql AS $$
 DECLARE

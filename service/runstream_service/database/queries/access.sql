@@ -1,5 +1,5 @@
 -- name: find_token
--- A token by its hash, the workspace that is asked for by its name ($2, empty: none), and the database's time.
+-- A token by its hash; the workspace that the call names ($2, empty: none); and the time of the database.
 SELECT t.token_id, t.name, t.kind, t.role, t.workspace_id, w.name AS workspace, t.expires_at,
        coalesce(t.revoked_at, p.revoked_at) AS revoked_at,
        (SELECT a.workspace_id FROM workspaces a WHERE a.name = $2 AND a.workspace_id <> 0) AS asked_workspace_id,
@@ -10,7 +10,7 @@ SELECT t.token_id, t.name, t.kind, t.role, t.workspace_id, w.name AS workspace, 
  WHERE t.hash = $1;
 
 -- name: ended_tokens
--- Those of some tokens that are valid no more.
+-- The tokens of $1 that are not valid any more.
 SELECT t.token_id, t.name, coalesce(t.revoked_at, p.revoked_at) AS revoked_at, t.expires_at
   FROM tokens t
   LEFT JOIN tokens p ON p.token_id = t.parent_id
@@ -39,7 +39,7 @@ SELECT t.token_id, t.name, t.role, t.workspace_id, w.name AS workspace, t.create
  LIMIT $4;
 
 -- name: revoke_token
--- Revokes a token of a workspace, or of any and none ($1 is null), and all that were made with it.
+-- Revokes a token of a workspace, or any token ($1 is null), and all tokens that were made with it.
 WITH RECURSIVE family AS (
     SELECT t.token_id FROM tokens t
      WHERE t.token_id = $2 AND t.kind <> 'uri' AND ($1::int IS NULL OR t.workspace_id = $1)
@@ -53,7 +53,7 @@ WITH RECURSIVE family AS (
 SELECT r.*, w.name AS workspace FROM revoked r LEFT JOIN workspaces w USING (workspace_id) WHERE r.token_id = $2;
 
 -- name: has_token
--- Whether anybody could call.
+-- Whether there is any valid token.
 SELECT EXISTS (SELECT FROM tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()));
 
 -- name: forget_tokens
@@ -86,6 +86,7 @@ SELECT workspace_id, name, description, created_at FROM workspaces
 SELECT workspace_id, name, description, created_at FROM workspaces WHERE name = $1 AND workspace_id <> 0;
 
 -- name: record_event
+-- An event of the audit log.
 INSERT INTO audit_events (workspace_id, principal, action, subject, details) VALUES ($1, $2, $3, $4, $5::jsonb);
 
 -- name: list_events
@@ -104,7 +105,7 @@ SELECT workspace_id, principal, 'call_refused', subject, details
   FROM unnest($1::int[], $2::text[], $3::text[], $4::jsonb[]) AS new (workspace_id, principal, subject, details);
 
 -- name: forget_events
--- Deletes up to $1 old events. Refusals are forgotten earlier: anybody who reaches the ports can cause them.
+-- Deletes up to $1 old events. Refused calls are deleted earlier, as everybody who can reach the ports can cause them.
 DELETE FROM audit_events
  WHERE event_id = ANY (ARRAY(
        SELECT event_id FROM audit_events
@@ -112,7 +113,7 @@ DELETE FROM audit_events
         LIMIT $1));
 
 -- name: find_session
--- A session by its hash, the workspace that is asked for by its name ($2), and the database's time.
+-- A session by its hash; the workspace that the call names ($2); and the time of the database.
 SELECT s.token_id, s.principal, s.grants::text AS grants, s.expires_at,
        coalesce(t.revoked_at, p.revoked_at) AS revoked_at,
        (SELECT a.workspace_id FROM workspaces a WHERE a.name = $2 AND a.workspace_id <> 0) AS workspace_id,
@@ -144,11 +145,11 @@ INSERT INTO command_line_codes (hash, challenge, machine, workspace_id, principa
 VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8::double precision * interval '1 second');
 
 -- name: take_code
--- A code that is used now.
+-- Takes a code for signing in, which can be used once.
 WITH taken AS (DELETE FROM command_line_codes WHERE hash = $1 RETURNING *)
 SELECT t.*, w.name AS workspace FROM taken t JOIN workspaces w USING (workspace_id) WHERE t.expires_at > now();
 
 -- name: forget_codes
--- Deletes up to $1 codes that nobody took in time.
+-- Deletes up to $1 codes that were not used in time.
 DELETE FROM command_line_codes
  WHERE hash = ANY (ARRAY(SELECT hash FROM command_line_codes WHERE expires_at < now() ORDER BY expires_at LIMIT $1));

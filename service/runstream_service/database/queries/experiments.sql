@@ -81,8 +81,8 @@ ON CONFLICT (experiment_id, key) DO UPDATE SET value = excluded.value WHERE stor
 DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2;
 
 -- name: experiments_of_workspace
--- Those of some experiments that a workspace has, and those that had runs and models which were moved to an experiment of
--- the workspace: their files are still there, even if the experiment itself was purged.
+-- The experiments of some ids that are in a workspace, or from which runs or models were moved into the workspace: their
+-- files are still there, even if the experiment itself was purged.
 SELECT experiment_id FROM experiments WHERE workspace_id = $1 AND experiment_id = ANY ($2::bigint[])
 UNION
 SELECT r.files_experiment_id FROM runs r JOIN experiments e USING (experiment_id)

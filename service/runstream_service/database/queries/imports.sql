@@ -51,7 +51,7 @@ ON CONFLICT (registered_model_id, key) DO NOTHING;
 
 -- name: insert_version
 -- A version with its number and times, of a registered model whose row the caller has locked; no row if the number is
--- taken. Numbers that are given later are above it.
+-- taken. Later versions get higher numbers.
 WITH reserved AS (
     UPDATE registered_models SET next_version = greatest(next_version, $2::int + 1) WHERE registered_model_id = $1
 )

@@ -4,10 +4,12 @@ SELECT workspace_id, name, points_per_second, streams, concurrent_reads, series_
   FROM workspace_limits JOIN workspaces USING (workspace_id);
 
 -- name: limits_of
+-- The limits of one workspace.
 SELECT points_per_second, streams, concurrent_reads, series_per_run, file_bytes
   FROM workspace_limits WHERE workspace_id = $1;
 
 -- name: set_limits
+-- Replaces the limits of a workspace.
 INSERT INTO workspace_limits (workspace_id, points_per_second, streams, concurrent_reads, series_per_run, file_bytes)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (workspace_id) DO UPDATE
@@ -16,8 +18,8 @@ ON CONFLICT (workspace_id) DO UPDATE
        file_bytes = EXCLUDED.file_bytes;
 
 -- name: report_front_end
--- Front end $1 serves the workspaces $2, and no others any more. Rows of front ends that are gone are deleted, by whoever
--- locks them.
+-- Records that front end $1 serves the workspaces $2, and no others any more. Deletes the rows of front ends that are gone;
+-- rows that another front end is deleting are skipped.
 WITH gone AS (
     DELETE FROM workspace_front_ends
      WHERE (front_end, workspace_id) IN (

@@ -1,18 +1,18 @@
 -- name: advance
--- Advances the service time by what has passed since the last beat of any replica, at most $1 seconds; gives it.
+-- Advances the service time by the seconds since the last beat of any replica, at most $1; returns the new service time.
 UPDATE service_time
    SET up_s = up_s + least(greatest(extract(epoch FROM clock_timestamp() - beat_at), 0), $1::float8),
        beat_at = greatest(beat_at, clock_timestamp())
 RETURNING up_s;
 
 -- name: revive
--- Sets runs to running again that were ended for their silence although they have streams.
+-- Sets the runs $1, which have streams, to running again if they were ended as silent.
 UPDATE runs SET status = 'running', ended_at = NULL, end_recorded_at = NULL, ended_as_silent = false
  WHERE run_id IN (SELECT run_id FROM runs WHERE run_id = ANY ($1::uuid[]) AND ended_as_silent AND lifecycle = 'active'
                    ORDER BY run_id FOR NO KEY UPDATE);
 
 -- name: note_seen
--- Notes at service time $2 that there are streams of some runs. In the order of their ids, as other replicas do, too.
+-- Records that the runs $1 have streams at service time $2. In the order of their ids, so that two replicas cannot deadlock.
 INSERT INTO run_connections AS noted (run_id, seen_up_s, seen_at)
 SELECT r.run_id, $2::float8, now() FROM runs r
  WHERE r.run_id = ANY ($1::uuid[]) AND r.status = 'running'
@@ -21,18 +21,18 @@ SELECT r.run_id, $2::float8, now() FROM runs r
 ON CONFLICT (run_id) DO UPDATE SET seen_up_s = greatest(noted.seen_up_s, excluded.seen_up_s), seen_at = now();
 
 -- name: take_turn
--- Returns the service time to one replica per $1 seconds; no row for others.
+-- Returns the service time to the first replica that asks within $1 seconds; no row to the others.
 UPDATE service_time SET judged_at = clock_timestamp()
  WHERE judged_at <= clock_timestamp() - make_interval(secs => $1::float8)
 RETURNING up_s;
 
 -- name: forget
--- Deletes the notes of runs that are not running any more.
+-- Deletes what was recorded of runs that are not running any more.
 DELETE FROM run_connections noted USING runs r
  WHERE r.run_id = noted.run_id AND NOT (r.status = 'running' AND r.lifecycle = 'active');
 
 -- name: note_missed
--- Running runs that have producers and no note yet are missed from service time $1 on; at most $2 of them.
+-- Records running runs that have producers and no record yet as seen at service time $1; at most $2 of them.
 INSERT INTO run_connections (run_id, seen_up_s)
 SELECT r.run_id, $1::float8 FROM runs r
  WHERE r.status = 'running' AND r.lifecycle = 'active'
@@ -44,8 +44,9 @@ SELECT r.run_id, $1::float8 FROM runs r
 ON CONFLICT (run_id) DO NOTHING;
 
 -- name: end_silent
--- Ends runs that nobody has seen since service time $1 and that committed nothing and opened no stream for $2 seconds, at
--- most $3 of them, at the time of their last activity. Not those with points that came over HTTP (rank -1).
+-- Ends runs of which no replica has had a stream since service time $1, and that committed nothing and opened no stream for
+-- $2 seconds; at most $3 of them. Their end is the time of their last activity. Runs with points that came over HTTP (rank
+-- -1) are left alone.
 WITH silent AS (
     SELECT r.run_id, noted.seen_at, heard.at AS heard_at
       FROM run_connections noted JOIN runs r USING (run_id),

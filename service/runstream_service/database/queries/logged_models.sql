@@ -37,7 +37,7 @@ SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (model_id, key) DO NOTHING;
 
 -- name: find_changed_param
--- A param that is stored with another value than the given one.
+-- A param that is stored with another value.
 SELECT stored.key, stored.value
   FROM unnest($2::text[], $3::text[]) AS new (key, value)
   JOIN logged_model_params stored ON stored.model_id = $1 AND stored.key = new.key AND stored.value <> new.value

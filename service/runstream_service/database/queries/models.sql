@@ -9,7 +9,8 @@ RETURNING registered_model_id;
 SELECT registered_model_id FROM registered_models WHERE workspace_id = $1 AND name = $2 FOR NO KEY UPDATE;
 
 -- name: lock_two
--- Locks those of two names that exist, in one order for all, so that two renamings cannot deadlock.
+-- Locks the registered models of two names, as far as they exist, always in the same order, so that two renamings cannot
+-- deadlock.
 SELECT registered_model_id, name FROM registered_models
  WHERE workspace_id = $1 AND name IN ($2, $3) ORDER BY name FOR NO KEY UPDATE;
 
@@ -18,7 +19,7 @@ SELECT registered_model_id, name FROM registered_models
 SELECT * FROM registered_model_details WHERE workspace_id = $1 AND name = $2;
 
 -- name: latest_versions
--- The newest version in each stage, of some registered models.
+-- The newest version in each stage, for some registered models.
 SELECT * FROM (
     SELECT DISTINCT ON (registered_model_id, stage) registered_model_id, version
       FROM model_versions WHERE registered_model_id = ANY ($1::bigint[])

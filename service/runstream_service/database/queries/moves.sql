@@ -19,8 +19,8 @@ WITH moved AS (
 SELECT count(*) FROM moved;
 
 -- name: copy_datasets
--- Datasets that a run read and that the experiment $2 does not have yet. They come sorted, so that two callers cannot
--- deadlock. The experiment before keeps its own: other runs may have read them.
+-- Copies datasets that a run read to the experiment $2, if it does not have them yet. Sorted, so that two callers cannot
+-- deadlock. The former experiment keeps its own: other runs may have read them.
 INSERT INTO datasets (experiment_id, name, digest, source_type, source, schema, profile)
 SELECT $2, d.name, d.digest, d.source_type, d.source, d.schema, d.profile
   FROM run_datasets i JOIN datasets d USING (dataset_id)

@@ -1,5 +1,5 @@
 -- name: visible_epoch
--- The watermark W. Segments of epochs <= W and hot batches of epochs > W contain every point once.
+-- The watermark W. Segments of epochs <= W and hot batches of epochs > W together contain every point once.
 SELECT visible_epoch FROM watermark;
 
 -- name: dropped_epoch
@@ -7,7 +7,7 @@ SELECT visible_epoch FROM watermark;
 SELECT dropped_epoch FROM watermark;
 
 -- name: series_of_run
--- The series of a run, perhaps only of some keys ($3), a rank ($4), an attempt ($5), in the order of answers.
+-- The series of a run, perhaps only of some keys ($3), a rank ($4), an attempt ($5), in the order in which callers get them.
 SELECT s.series_id, s.key, s.rank, s.attempt
   FROM series s JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND s.run_id = $2 AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
@@ -17,14 +17,14 @@ SELECT s.series_id, s.key, s.rank, s.attempt
  ORDER BY s.key COLLATE "C", s.rank, s.attempt;
 
 -- name: runs_found
--- Those of some runs that the workspace has, even deleted ones, but not those that are being purged.
+-- The runs of $2 that are in the workspace $1, even deleted ones, but not those that are being purged.
 SELECT r.run_id
   FROM runs r JOIN experiments e USING (experiment_id)
  WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.purge_epoch IS NULL;
 
 -- name: series_of_runs
--- The series of several runs, perhaps only of some keys ($3), a rank ($4), an attempt ($5), in the order of answers. At
--- most $6.
+-- The series of several runs, perhaps only of some keys ($3), a rank ($4), an attempt ($5), in the order in which callers
+-- get them. At most $6.
 SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
   FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
@@ -36,7 +36,7 @@ SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
  LIMIT $6;
 
 -- name: series_of_runs_by_key
--- The same, in the order of keys first.
+-- The series of series_of_runs, ordered by key, then by run.
 SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
   FROM unnest($2::uuid[]) WITH ORDINALITY AS w (run_id, position)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
@@ -48,7 +48,7 @@ SELECT s.series_id, s.run_id, s.key, s.rank, s.attempt
  LIMIT $6;
 
 -- name: count_curves_of_runs
--- How many runs, keys and ranks the same series have.
+-- How many curves series_of_runs has: combinations of run, key and rank.
 SELECT count(DISTINCT (s.run_id, s.key, s.rank))
   FROM runs r JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)
  WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND s.purge_epoch IS NULL AND r.purge_epoch IS NULL
@@ -68,16 +68,17 @@ SELECT w.position, hashtextextended(s.key, $4::bigint), hashtextextended(s.key, 
  LIMIT $5;
 
 -- name: latest_of_series
--- COPY. What roll-up stored of the series from $1[i] to $2[i]. As an array that the planner does not see, they are looked
--- up in one scan of the index; as constants, planning takes as long as the scan, and a join takes twice as long.
+-- COPY. The latest and best values, as of roll-up, of the series with ids from $1[i] to $2[i]. The ids are an array that the
+-- planner does not see, so they are looked up in one scan of the index. As constants, planning would take as long as the
+-- scan; a join would take twice as long.
 SELECT l.series_id, l.step, l.time, l.value, l.min_value, l.min_step, l.max_value, l.max_step
   FROM latest_values l
  WHERE l.series_id = ANY (ARRAY(SELECT generate_series(w.low, w.high) FROM unnest($1, $2) AS w (low, high)));
 
 -- name: latest_stored_of_few
 -- All series of the runs $2, perhaps only of some keys ($3), at most $4, with the position of their run in $2, their key, and
--- what roll-up stored of them, if it did; times in microseconds since 1970. A plain join: it is an index lookup or a hash
--- join, whatever the planner knows of the tables.
+-- their latest and best values as of roll-up, if there are any; times in microseconds since 1970. A plain join is enough: the
+-- planner chooses an index lookup or a hash join, both fast, even with outdated statistics.
 SELECT s.series_id, w.position, s.key, s.rank, s.attempt,
        l.series_id IS NOT NULL, coalesce(l.step, 0), coalesce((extract(epoch FROM l.time) * 1000000)::bigint, 0),
        coalesce(l.value, 0),
@@ -91,8 +92,8 @@ SELECT s.series_id, w.position, s.key, s.rank, s.attempt,
  LIMIT $4;
 
 -- name: latest_of_keys
--- COPY. The series of the keys $1 of the runs $2, with the position of their key, and what roll-up stored as their latest
--- point, if it did. Latest values are found all at once: one after the other takes three times as long.
+-- COPY. The series of the keys $1 of the runs $2, with the position of their key, and their latest point as of roll-up, if
+-- there is one. Latest values are looked up all at once: one by one takes three times as long.
 WITH found AS MATERIALIZED (
     SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank, s.attempt
       FROM series s
@@ -104,7 +105,7 @@ SELECT f.run_id, f.key, f.series_id, f.rank, f.attempt,
   LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: latest_of_keys_in_experiments
--- COPY. The same for all runs of the experiments $2 in the lifecycles $3.
+-- COPY. What latest_of_keys returns, for all runs of the experiments $2 in the lifecycles $3.
 WITH found AS MATERIALIZED (
     SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank, s.attempt
       FROM runs r JOIN series s USING (run_id)
@@ -128,7 +129,7 @@ SELECT f.run_id, f.key, f.series_id, f.rank, coalesce(l.min_value, 'Infinity'), 
   LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: best_of_keys_in_experiments
--- COPY. The same for all runs of the experiments $2 in the lifecycles $3.
+-- COPY. What best_of_keys returns, for all runs of the experiments $2 in the lifecycles $3.
 WITH found AS MATERIALIZED (
     SELECT s.run_id, array_position($1::text[], s.key)::bigint AS key, s.series_id, s.rank
       FROM runs r JOIN series s USING (run_id)
@@ -140,7 +141,8 @@ SELECT f.run_id, f.key, f.series_id, f.rank, coalesce(l.min_value, 'Infinity'), 
   LEFT JOIN latest_values l ON l.series_id = f.series_id AND l.series_id = ANY (ARRAY(SELECT series_id FROM found));
 
 -- name: values_of_key_in_experiments
--- COPY. The latest values of one key $1 if there are no hot points, the most frequent case.
+-- COPY. The latest values of one key $1 of the runs of the experiments $2 in the lifecycles $3. Only for when there are no hot
+-- points, the most frequent case.
 WITH found AS MATERIALIZED (
     SELECT s.run_id, s.series_id, s.rank, s.attempt
       FROM runs r JOIN series s USING (run_id)
@@ -156,8 +158,8 @@ SELECT f.run_id, f.rank, f.attempt, l.value
 SELECT series_id, key FROM series WHERE series_id = ANY ($1::bigint[]);
 
 -- name: keys_of_recent_runs
--- The keys that the $3 newest active runs of the experiment $2 (null: of all) have, with how many have each, at most $4 of
--- a kind. Of metrics only those of rank 0, or without ranks: the others log the same, and there may be thousands.
+-- The keys of the $3 newest active runs of the experiment $2 (null: of all), and how many of the runs have each; at most $4
+-- keys of a kind. Metrics of rank 0 or without a rank only: other ranks log the same keys, and there may be thousands.
 WITH recent AS MATERIALIZED (
     SELECT r.run_id
       FROM runs r JOIN experiments e USING (experiment_id)
@@ -173,7 +175,7 @@ UNION ALL
 (SELECT 'tag', t.key, count(*) FROM tags t JOIN recent USING (run_id) GROUP BY t.key ORDER BY 3 DESC, 2 LIMIT $4);
 
 -- name: first_keys_of_runs
--- The first $3 metrics of each of the runs $2.
+-- The first $3 metric keys, by name, of each of the runs $2.
 SELECT run_id, key
   FROM (SELECT s.run_id, s.key, row_number() OVER (PARTITION BY s.run_id ORDER BY s.key COLLATE "C") AS place
           FROM runs r JOIN experiments e USING (experiment_id) JOIN series s USING (run_id)

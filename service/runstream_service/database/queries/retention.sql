@@ -1,5 +1,5 @@
 -- name: run_due
--- A run that was deleted at least $1 days ago and is none of $2, locked. Another replica takes another one.
+-- A run that was deleted at least $1 days ago and is not in $2, locked. Another replica gets another run.
 SELECT run_id FROM runs
  WHERE lifecycle = 'deleted' AND purge_epoch IS NULL AND deleted_at <= now() - make_interval(days => $1)
    AND run_id <> ALL ($2::uuid[])
@@ -8,13 +8,14 @@ SELECT run_id FROM runs
    FOR UPDATE SKIP LOCKED;
 
 -- name: mark_run
--- Removes a run from all answers for good, with the epoch up to which it may have points, as mark_series in runs.sql.
+-- Marks a run, so that no read returns it from then on, with the epoch up to which it may have points (see mark_series in
+-- runs.sql).
 UPDATE runs
    SET purge_epoch = coalesce((SELECT max(epoch) FROM commits), (SELECT visible_epoch FROM watermark))
  WHERE run_id = $1;
 
 -- name: mark_series
--- Marks up to $1 series of marked runs as their run is. No series is created in such a run any more.
+-- Marks up to $1 series of marked runs, with the epoch of their run. No series are created in a marked run.
 UPDATE series s
    SET purge_epoch = marked.purge_epoch
   FROM (SELECT live.series_id, r.purge_epoch
@@ -24,8 +25,8 @@ UPDATE series s
  WHERE s.series_id = marked.series_id;
 
 -- name: purgeable_series
--- Series that are marked and whose points have all been rolled up, locked. Another replica takes other ones; a merge that
--- is at them has the lock, and such series wait for the next round.
+-- Up to $1 marked series whose points have all been rolled up, locked. Series that another replica or a merge has locked
+-- are left for the next round.
 SELECT series_id FROM series
  WHERE purge_epoch <= (SELECT visible_epoch FROM watermark)
  ORDER BY purge_epoch, series_id
@@ -41,8 +42,8 @@ DELETE FROM latest_values WHERE series_id = ANY ($1::bigint[]);
 DELETE FROM series WHERE series_id = ANY ($1::bigint[]);
 
 -- name: purgeable_run
--- A marked run all of whose series are gone and that is none of $1, locked, and the experiment below whose location its
--- files are.
+-- A marked run all of whose series are gone and that is not in $1, locked; and the experiment below whose location its files
+-- are.
 SELECT r.run_id, f.experiment_id, f.artifact_location
   FROM runs r JOIN experiments f ON f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id)
  WHERE r.purge_epoch <= (SELECT visible_epoch FROM watermark)
@@ -60,9 +61,9 @@ DELETE FROM producers WHERE run_id = $1;
 DELETE FROM runs WHERE run_id = $1;
 
 -- name: experiment_due
--- An experiment that was deleted at least $1 days ago, all of whose runs are marked and that is none of $2, locked. Nothing
--- but its deletion, and its retention, sets updated_at of a deleted one. Number 0 stays: MLflow's clients log to it when
--- no other is given.
+-- An experiment that was deleted at least $1 days ago, all of whose runs are marked and that is not in $2, locked. For
+-- a deleted experiment, updated_at is the time of its deletion, or of a later change of its retention. Experiment 0 stays:
+-- MLflow's clients log to it by default.
 SELECT e.experiment_id FROM experiments e
  WHERE e.lifecycle = 'deleted' AND e.workspace_id <> 0 AND e.experiment_id <> 0
    AND e.updated_at <= now() - make_interval(days => $1)
@@ -73,8 +74,8 @@ SELECT e.experiment_id FROM experiments e
    FOR UPDATE SKIP LOCKED;
 
 -- name: mark_experiment
--- Takes a locked experiment out of its workspace and frees its name. The runs are looked at again, in a statement that
--- sees one that was created while the lock was not held yet.
+-- Takes a locked experiment out of its workspace and frees its name. This statement checks the runs again, since one may
+-- have been created before the lock was held.
 UPDATE experiments e
    SET workspace_id = 0, name = e.experiment_id::text
  WHERE e.experiment_id = $1
@@ -99,7 +100,7 @@ DELETE FROM logged_models WHERE model_id = ANY ($1::text[]);
 
 -- name: purgeable_experiment
 -- A marked experiment all of whose runs and models are gone, also those that were moved and left their files here, and that
--- is none of $1, locked.
+-- is not in $1, locked.
 SELECT e.experiment_id, e.artifact_location FROM experiments e
  WHERE e.workspace_id = 0
    AND NOT EXISTS (SELECT FROM runs r WHERE r.experiment_id = e.experiment_id)
@@ -116,8 +117,8 @@ SELECT e.experiment_id, e.artifact_location FROM experiments e
 DELETE FROM experiments WHERE experiment_id = $1;
 
 -- name: waiting
--- How many marked series, runs and experiments wait for roll-up. An experiment without runs and models waits for none: only
--- the files of those that were moved are still there.
+-- How many marked series, runs and experiments wait for roll-up. An experiment without runs and models does not: only files
+-- of runs and models that were moved away are left in it.
 SELECT (SELECT count(*) FROM series, watermark WHERE purge_epoch > visible_epoch) AS series,
        (SELECT count(*) FROM runs, watermark WHERE purge_epoch > visible_epoch) AS runs,
        (SELECT count(*) FROM experiments e
@@ -130,7 +131,7 @@ SELECT (SELECT count(*) FROM series, watermark WHERE purge_epoch > visible_epoch
 INSERT INTO purged_artifacts (path) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
 
 -- name: claim_artifacts
--- Claims up to $1 of them that are due, the longest waiting first. No other replica claims them for ten minutes.
+-- Claims up to $1 paths that are due, the longest waiting first. No other replica claims them for ten minutes.
 UPDATE purged_artifacts
    SET not_before = now() + interval '10 minutes'
  WHERE path IN (SELECT path FROM purged_artifacts WHERE not_before <= now()
@@ -138,7 +139,7 @@ UPDATE purged_artifacts
 RETURNING path;
 
 -- name: postpone_artifacts
--- Postpones some of them by an hour, because something still needs them.
+-- Postpones the deletion of the paths $1 by an hour, because something still needs the files.
 UPDATE purged_artifacts SET not_before = now() + interval '1 hour' WHERE path = ANY ($1::text[]);
 
 -- name: forget_artifacts
@@ -168,7 +169,7 @@ DELETE FROM producers
         WHERE greatest(opened_at, committed_at) < now() - interval '90 days' LIMIT $1 FOR UPDATE SKIP LOCKED));
 
 -- name: parents_of_waiting
--- Those of some directories in which others are to be deleted, and are not yet.
+-- The directories of $1 that contain a path that is still to be deleted.
 SELECT parent FROM unnest($1::text[]) AS parent
  WHERE EXISTS (SELECT FROM purged_artifacts WHERE starts_with(path, parent || '/'));
 
@@ -181,7 +182,7 @@ UPDATE shared_tasks SET due_at = now() + make_interval(secs => $2) WHERE name = 
 UPDATE shared_tasks SET due_at = now() WHERE name = $1;
 
 -- name: experiments
--- Experiments whose points are not kept forever, and from when on they are kept.
+-- Experiments with a retention, and the time from which on their points are kept.
 SELECT experiment_id, name, retention_days, now() - make_interval(days => retention_days) AS keep_from
   FROM experiments
  WHERE retention_days IS NOT NULL
@@ -196,11 +197,11 @@ SELECT run_id, started_at FROM runs
  LIMIT $5;
 
 -- name: hold_runs
--- Those of some runs that are still in an experiment. None of them can be moved until the transaction ends.
+-- The runs of $1 that are still in the experiment $2. They cannot be moved until the transaction ends.
 SELECT run_id FROM runs WHERE run_id = ANY ($1::uuid[]) AND experiment_id = $2 ORDER BY run_id FOR SHARE;
 
 -- name: lock_series
--- Locks series for a deletion of segments, in order: so that no merge has what is to be deleted in its hands.
+-- Locks series for a deletion of segments, in order, so that no merge works on the same segments.
 SELECT series_id FROM series
  WHERE series_id = ANY ($1::bigint[]) AND purge_epoch IS NULL
  ORDER BY series_id
@@ -211,15 +212,15 @@ SELECT series_id FROM series
 SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('experiments', 'experiment_id')::regclass), 0);
 
 -- name: known_experiments
--- Those of some experiments that exist, even if they are deleted.
+-- The experiments of $1 that exist, even if they are deleted.
 SELECT experiment_id FROM experiments WHERE experiment_id = ANY ($1::bigint[]);
 
 -- name: known_runs
--- Those of some runs that exist, even if they are deleted, as artifact paths write their ids.
+-- The runs of $1 that exist, even if they are deleted, with their ids as in artifact paths.
 SELECT replace(run_id::text, '-', '') AS name FROM runs WHERE run_id = ANY ($1::text[]::uuid[]);
 
 -- name: known_models
--- Those of some logged models that exist, even if they are deleted.
+-- The logged models of $1 that exist, even if they are deleted.
 SELECT model_id AS name FROM logged_models WHERE model_id = ANY ($1::text[]);
 
 -- name: chosen_locations

@@ -1,5 +1,5 @@
 -- name: get
--- Some runs of a workspace with all that is stored of them but points, also deleted ones, but not those that are being
+-- Runs of a workspace, with everything that is stored of them except points. Deleted ones, too, but not those that are being
 -- purged.
 SELECT r.run_id, r.experiment_id, e.name AS experiment, f.experiment_id AS files_experiment_id, f.artifact_location, r.name,
        r.status, r.lifecycle, r.user_name, r.started_at, r.ended_at,
@@ -73,7 +73,7 @@ UPDATE runs
             AND coalesce(end_recorded_at, ended_at, '-infinity') < now() - $3::bigint * interval '1 microsecond'));
 
 -- name: attempt_has_points
--- Whether somebody stored points as this rank and attempt before a caller started, $4 microseconds ago (0: not known).
+-- Whether points of this rank and attempt were stored before the caller started, $4 microseconds ago (0: not known).
 SELECT EXISTS (
     SELECT FROM producers p JOIN runs r USING (run_id)
      WHERE p.run_id = $1 AND p.rank = $2 AND p.attempt = $3 AND p.committed_number > 0
@@ -127,8 +127,8 @@ SELECT r.lifecycle
 SELECT EXISTS (SELECT FROM series WHERE run_id = $1 AND key = ANY ($2::text[]) AND purge_epoch IS NULL);
 
 -- name: mark_series
--- Removes series of a run from all answers for good, with the epoch up to which they may have points: the highest that has
--- any commits. Not the open one, which would not close while nobody writes.
+-- Marks series of a run, so that no read returns them from then on, with the epoch up to which they may have points: the
+-- highest that has commits. That need not be the open epoch, which does not close while it is empty.
 UPDATE series
    SET purge_epoch = coalesce((SELECT max(epoch) FROM commits), (SELECT visible_epoch FROM watermark))
  WHERE run_id = $1 AND key = ANY ($2::text[]) AND purge_epoch IS NULL;
@@ -143,7 +143,7 @@ UPDATE runs
  WHERE run_id = $1 AND ($4::int IS NULL OR attempt <= $4);
 
 -- name: update
--- Changes what is said ($2, $3 not null; $4 if $5) of name, status and end.
+-- Changes the name ($2) and the status ($3) if they are not null, and the end ($4) if $5.
 UPDATE runs
    SET name = coalesce($2, name), status = coalesce($3, status), ended_at = CASE WHEN $5 THEN $4 ELSE ended_at END,
        end_recorded_at = CASE WHEN $3 IN ('running', 'scheduled') THEN NULL
@@ -159,8 +159,8 @@ SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS new (key, value)
 ON CONFLICT (run_id, key) DO NOTHING;
 
 -- name: find_changed_params
--- Those whose stored value is another one. A statement of its own: it must see what committed while the insertion before
--- it waited.
+-- The params that are stored with another value. A statement of its own, so that it sees params that were committed while
+-- insert_params waited.
 SELECT stored.key, stored.value
   FROM params stored JOIN unnest($2::text[], $3::text[]) AS new (key, value) USING (key)
  WHERE stored.run_id = $1 AND stored.value <> new.value;
@@ -200,18 +200,18 @@ SELECT producer_id FROM producers WHERE run_id = $1 ORDER BY producer_id FOR UPD
 UPDATE producers SET session = session + 1 WHERE run_id = $1;
 
 -- name: raise_generation
--- Makes HTTP metric writes stale that looked up series which may be deleted now.
+-- Makes metric writes over HTTP stale whose series were looked up before and may be deleted now.
 UPDATE runs SET series_generation = series_generation + 1 WHERE run_id = $1;
 
 -- name: last_commits
--- When points of some runs were last committed over gRPC, of those that are running.
+-- When points were last committed over gRPC, for those of some runs that are running.
 SELECT p.run_id, max(p.committed_at) AS committed_at
   FROM runs r JOIN experiments e USING (experiment_id) JOIN producers p USING (run_id)
  WHERE e.workspace_id = $1 AND r.run_id = ANY ($2::uuid[]) AND r.status = 'running' AND p.committed_at IS NOT NULL
  GROUP BY p.run_id;
 
 -- name: states
--- What people watch of the runs $2, each in the workspace $1 of those who watch it.
+-- What a page shows of runs and what may change: for the runs $2, each in its workspace $1.
 SELECT e.workspace_id, r.run_id, r.name, r.status, r.lifecycle, r.ended_at, r.experiment_id
   FROM unnest($1::int[], $2::uuid[]) AS w (workspace_id, run_id)
   JOIN runs r USING (run_id) JOIN experiments e USING (experiment_id)

@@ -9,7 +9,7 @@ SELECT view_id, name, state, owner, created_at, updated_at
   FROM saved_views WHERE workspace_id = $1 AND view_id = $2;
 
 -- name: count
--- How many a workspace has.
+-- How many views a workspace has.
 SELECT count(*) FROM saved_views WHERE workspace_id = $1;
 
 -- name: insert

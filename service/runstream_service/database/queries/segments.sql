@@ -1,6 +1,6 @@
 -- name: in_order
 -- COPY. Segments of the series $1 up to the watermark $2 that have steps from $3 to $4, in the order of $1, then of their
--- beginnings.
+-- first points.
 SELECT s.ctid, w.position, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
        coalesce(s.time_stride, 0), s.steps, s.time_residuals, s.time_offsets, s.times, s.values_real, s.values_double
   FROM unnest($1) WITH ORDINALITY AS w (series_id, position) JOIN metric_segments s USING (series_id)
@@ -18,7 +18,7 @@ SELECT s.ctid, s.series_id, s.first_step, s.last_step, s.min_time, s.max_time, s
 
 -- name: at
 -- COPY. The segments of the series $1 with the ctids $2 (from summaries in the same snapshot), with
--- times if $3, with steps if $4: arrays that are not needed are not even fetched.
+-- times if $3, with steps if $4: PostgreSQL does not fetch arrays that are not needed.
 SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.step_stride, -1),
        coalesce(s.time_stride, 0),
        CASE WHEN $4 THEN s.steps END,
@@ -30,9 +30,9 @@ SELECT s.ctid, s.series_id, s.first_step, s.min_time, s.point_count, coalesce(s.
  WHERE s.series_id = ANY ($1) AND s.ctid = ANY ($2);
 
 -- name: points_at
--- COPY. Single points of the segments $2 of the series $1 (ctids from summaries in the same snapshot): of
--- the segment i those at the positions $5[$3[i]] to $5[$4[i]], with their number in $5. An array that is stored outside of
--- its row is fetched again for each element that is taken; || '{}' fetches it once, and OFFSET 0 keeps that so.
+-- COPY. Single points of the segments $2 of the series $1 (ctids from summaries in the same snapshot): of segment i those at
+-- the positions $5[$3[i]] to $5[$4[i]], with their index in $5. An array that is stored outside of its row would be fetched
+-- again for each element; || '{}' fetches it once, and OFFSET 0 keeps the planner from undoing that.
 SELECT p.number,
        coalesce(g.times[p.position],
                 g.min_time + coalesce(g.time_offsets[p.position],
@@ -56,12 +56,12 @@ SELECT s.series_id, min(s.first_step) FROM metric_segments s
  GROUP BY s.series_id;
 
 -- name: ctids
--- Where up to $2 segments of the series $1 are.
+-- The ctids of up to $2 segments of the series $1.
 SELECT array_agg(segment) FROM (SELECT ctid::text AS segment FROM metric_segments WHERE series_id = ANY ($1::bigint[]) LIMIT $2) s;
 
 -- name: delete
--- Deletes the segments of the series $1 with the ctids $2; returns their number, and the number of their points. Of a
--- distributed table each part has a segment with a ctid, all of which may be deleted.
+-- Deletes the segments of the series $1 with the ctids $2; returns their number, and the number of their points. In a
+-- distributed table, several shards may have a segment with the same ctid; all of these may be deleted.
 WITH gone AS (
     DELETE FROM metric_segments
      WHERE series_id = ANY ($1::bigint[]) AND ctid = ANY ($2::text[]::tid[])
@@ -70,7 +70,7 @@ WITH gone AS (
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
 
 -- name: series_with_old
--- Some series of some runs that have segments all of whose points are older than $2.
+-- Up to $3 series of the runs $1 with segments all of whose points are older than $2.
 SELECT s.series_id
   FROM series s
  WHERE s.run_id = ANY ($1::uuid[]) AND s.purge_epoch IS NULL
@@ -78,12 +78,12 @@ SELECT s.series_id
  LIMIT $3;
 
 -- name: old_ctids
--- Where up to $3 segments of the series $1 are that are older than $2.
+-- The ctids of up to $3 segments of the series $1 all of whose points are older than $2.
 SELECT array_agg(segment)
   FROM (SELECT ctid::text AS segment FROM metric_segments WHERE series_id = ANY ($1::bigint[]) AND max_time < $2 LIMIT $3) s;
 
 -- name: delete_old
--- The same as delete, of segments that are older than $2, with the ctids $3.
+-- Deletes the segments of the series $1 with the ctids $3 all of whose points are older than $2; returns what delete returns.
 WITH gone AS (
     DELETE FROM metric_segments
      WHERE series_id = ANY ($1::bigint[]) AND ctid = ANY ($3::text[]::tid[]) AND max_time < $2
@@ -92,7 +92,7 @@ WITH gone AS (
 SELECT count(*) AS segments, coalesce(sum(point_count), 0)::bigint AS points FROM gone;
 
 -- name: pages
--- How many pages segments take, without their arrays.
+-- How many pages of PostgreSQL the segments take, without their arrays.
 SELECT pg_relation_size('metric_segments') / current_setting('block_size')::int;
 
 -- name: points_in_sample
@@ -100,8 +100,8 @@ SELECT pg_relation_size('metric_segments') / current_setting('block_size')::int;
 SELECT coalesce(sum(point_count), 0)::bigint FROM metric_segments TABLESAMPLE SYSTEM ($1);
 
 -- name: small
--- Up to $3 series above $1 with small segments of epochs up to $2: how many, with how many points, and whether their run has
--- ended.
+-- Up to $3 series with ids above $1 that have small segments of epochs up to $2: how many segments, how many points in them,
+-- and whether the run of the series has ended.
 WITH small AS (
     SELECT series_id, count(*) AS segments, sum(point_count) AS points
       FROM metric_segments
@@ -115,7 +115,7 @@ SELECT small.series_id, small.segments, small.points::bigint AS points,
  ORDER BY small.series_id;
 
 -- name: neighbours
--- Of the series $1, the segments of epochs up to $2 between the first and the last small one.
+-- The segments of epochs up to $2 of the series $1, from the first small one of each series to its last.
 SELECT m.series_id, m.first_step, m.point_count, m.epoch
   FROM (SELECT series_id, min(first_step) AS low, max(first_step) AS high
           FROM metric_segments
@@ -126,8 +126,8 @@ SELECT m.series_id, m.first_step, m.point_count, m.epoch
  ORDER BY m.series_id, m.first_step;
 
 -- name: take
--- COPY. Deletes the small segments of epochs up to $1 of some groups, and returns them as SegmentStream expects them, with
--- the number of the group.
+-- COPY. Deletes the small segments of epochs up to $1 in some groups, and returns them as SegmentStream expects them, with
+-- the number of the group in place of the position.
 DELETE FROM metric_segments m USING (VALUES {groups}) AS g (number, series_id, low, high)
  WHERE m.series_id = g.series_id AND m.first_step BETWEEN g.low AND g.high
    AND m.point_count < 800 AND m.epoch <= $1
@@ -140,5 +140,5 @@ RETURNING m.ctid, g.number, m.first_step, m.min_time, m.point_count, coalesce(m.
 SELECT coalesce(pg_total_relation_size(to_regclass('metric_segments')), 0);
 
 -- name: count
--- How many segments there are, as far as PostgreSQL knows without counting.
+-- PostgreSQL's estimate of the number of segments.
 SELECT reltuples FROM pg_class WHERE oid = 'metric_segments'::regclass;

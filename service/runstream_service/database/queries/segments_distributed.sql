@@ -1,5 +1,6 @@
 -- name: series_with_old
--- As in segments.sql. The series are found first: the coordinator has them, and the workers have the segments.
+-- Does what series_with_old of segments.sql does. The series are found first: they are on the coordinator, the segments on
+-- the workers.
 SELECT DISTINCT g.series_id
   FROM metric_segments g
  WHERE g.max_time < $2
@@ -7,15 +8,15 @@ SELECT DISTINCT g.series_id
  LIMIT $3;
 
 -- name: pages
--- As in segments.sql.
+-- How many pages of PostgreSQL the segments take on all workers, without their arrays.
 SELECT citus_relation_size('metric_segments') / current_setting('block_size')::int;
 
 -- name: size_bytes
--- As in segments.sql.
+-- Bytes on the disks of all workers, with indexes and arrays.
 SELECT citus_total_relation_size('metric_segments');
 
 -- name: count
--- As in segments.sql.
+-- The workers' estimates of the number of segments, added up.
 SELECT coalesce(sum(nullif(result::float8, -1)), 0)
   FROM run_command_on_shards('metric_segments', $command$SELECT reltuples FROM pg_class WHERE oid = '%s'::regclass$command$)
  WHERE success;

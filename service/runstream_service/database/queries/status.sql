@@ -1,5 +1,5 @@
 -- name: database
--- The server; it takes writes, or nobody would be connected. 42P01 (no such table) if it is not a database of runstream.
+-- The database server. Fails with 42P01 (no such table) if the database is not one of runstream.
 SELECT current_setting('server_version') AS version,
        current_setting('max_connections')::int AS max_connections,
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
@@ -7,7 +7,7 @@ SELECT current_setting('server_version') AS version,
        (SELECT max(version) FROM schema_migrations) AS schema_version;
 
 -- name: connections
--- The connections. A user sees no names of other users' connections, unless it may read all statistics.
+-- The connections of replicas. A user does not see the names of other users' connections unless it may read all statistics.
 SELECT application_name, min(backend_start) AS since, count(*) AS connections
   FROM pg_stat_activity
  WHERE datname = current_database() AND application_name LIKE 'runstream%/%'
@@ -26,8 +26,8 @@ SELECT e.epoch, e.opened_at, coalesce(sum(c.point_count), 0)::bigint AS points, 
  GROUP BY e.epoch, w.visible_epoch, w.dropped_epoch;
 
 -- name: producers
--- Of each rank of each run that is running the newest producer (one that was started again left its old one behind):
--- how many there are, how many were heard of in the last minute, and which has been silent longest.
+-- The newest producer of each rank of each running run (a rank that was restarted has older ones, too): how many there are,
+-- how many opened a stream or committed in the last minute, and the one that has been silent longest.
 WITH newest AS (
     SELECT DISTINCT ON (p.run_id, p.rank)
            p.run_id, p.rank, p.attempt, p.opened_at, p.committed_at, coalesce(p.committed_at, p.opened_at) AS heard_at

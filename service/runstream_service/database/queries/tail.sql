@@ -1,6 +1,6 @@
--- name: look
--- The snapshot of this transaction, D, and the lowest epoch that may still be written; and the commits of epoch $1 and later
--- that this snapshot sees and $2 does not, in the order in which they began.
+-- name: new_commits
+-- The snapshot of this transaction; the highest dropped epoch D; the lowest epoch that may still be written to; and the
+-- commits of epoch $1 and later that this snapshot sees and the snapshot $2 does not, in the order in which they began.
 SELECT pg_current_snapshot()::text AS snapshot, w.dropped_epoch, unsealed.epoch, new.*
   FROM watermark w
  CROSS JOIN LATERAL (
@@ -26,11 +26,11 @@ SELECT ARRAY(
  WHERE e.workspace_id = $1 AND r.run_id = $2 AND r.purge_epoch IS NULL;
 
 -- name: names
--- The names of series.
+-- The runs, keys, ranks and attempts of the series $1.
 SELECT series_id, run_id, key, rank, attempt FROM series WHERE series_id = ANY ($1::bigint[]);
 
 -- name: lineage
--- The lineage of the database: its cluster, its timeline and itself. Not for standbys.
+-- The lineage of the database: the ids of its cluster, its timeline and the database itself. Fails on a standby.
 SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                  left(pg_walfile_name(pg_current_wal_lsn()), 8),
                  (SELECT oid FROM pg_database WHERE datname = current_database()));

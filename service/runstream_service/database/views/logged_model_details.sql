@@ -1,4 +1,4 @@
--- Logged models with everything that an answer says of them, and that searches can ask for. `artifact_location` is that of
+-- Logged models with everything that callers get and that searches can filter by. `artifact_location` is that of
 -- the experiment `files_experiment_id`, below which their files are.
 CREATE OR REPLACE VIEW logged_model_details AS
 SELECT m.model_id, m.experiment_id, m.name, m.model_type, m.status, m.status_message, m.source_run_id, m.created_at,

@@ -1,8 +1,8 @@
 -- Every point once, rolled up or not: for people, Grafana and BI tools.
 --
--- Two whole SELECTs, so that conditions on run and key reach the index of metric_segments in each: PostgreSQL would not
--- move them into a UNION that is joined with series afterwards. Conditions on step, time and value are checked after the
--- arrays are unpacked: name the run or the series.
+-- Two whole SELECTs, so that conditions on run and key reach the indexes in each: PostgreSQL would not move them into a UNION
+-- that is joined with series afterwards. Conditions on step, time and value are checked after the arrays are unpacked, so a
+-- query should name the run or the series.
 --
 -- Hot batches have the points of all keys. OFFSET 0 keeps conditions on step, time and value until the wanted series are
 -- known, so that those of other keys are not unpacked for them: with a condition on time, this takes a tenth of the time.

@@ -1,4 +1,4 @@
--- Model versions with everything that an answer says of them, and that searches can ask for.
+-- Model versions with everything that callers get and that searches can filter by.
 CREATE OR REPLACE VIEW model_version_details AS
 SELECT m.workspace_id, m.name, v.*,
        ARRAY(SELECT t.key FROM model_version_tags t

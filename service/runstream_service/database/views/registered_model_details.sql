@@ -1,4 +1,4 @@
--- Registered models with everything that an answer says of them, and that searches can ask for.
+-- Registered models with everything that callers get and that searches can filter by.
 CREATE OR REPLACE VIEW registered_model_details AS
 SELECT m.*,
        ARRAY(SELECT t.key FROM registered_model_tags t WHERE t.registered_model_id = m.registered_model_id ORDER BY t.key)

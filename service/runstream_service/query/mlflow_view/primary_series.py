@@ -50,7 +50,7 @@ def primary_points(points: LatestPoints) -> LatestPoints:
     # newest.
     starts = np.flatnonzero(new_rank)
     ends = np.append(starts[1:], len(points)) - 1
-    found = points.rows(ends[new_key[starts]])
+    found = points.take(ends[new_key[starts]])
     return found if points.best is None else replace(found, best=points.best.of_groups(np.flatnonzero(new_key)))
 
 

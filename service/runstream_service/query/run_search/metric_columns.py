@@ -89,7 +89,7 @@ class MetricColumnReader:
             points = await self._stored_of_key(asked, keys[0])
         found = {}
         for number, key in enumerate(keys):
-            of_key = points.rows(points.key_index == number) if len(keys) > 1 else points
+            of_key = points.take(points.key_index == number) if len(keys) > 1 else points
             there, value = np.zeros(len(run_ids), np.bool_), np.full(len(run_ids), np.nan)
             there[wanted[of_key.run_index]] = True
             value[wanted[of_key.run_index]] = without_infinities(of_key.value)
@@ -123,7 +123,7 @@ class MetricColumnReader:
         async with aclosing(self._hot(asked, series_ids, points.rank)) as windows:
             async for window in windows:
                 await compute(len(window), apply_hot_points, points, there, window)
-        return await compute(len(points), _one_of_each, points.rows(there))
+        return await compute(len(points), _one_of_each, points.take(there))
 
     async def _stored(self, what: str, asked: NDArray[np.bytes_], keys: Sequence[str]) -> bytearray:
         if len(asked) >= MANY_RUNS:
@@ -228,4 +228,4 @@ def _one_of_each(points: LatestPoints) -> LatestPoints:
     of_each = np.bincount(points.run_index * len(points.keys) + points.key_index)
     if of_each.max(initial=0) <= 1:
         return points
-    return primary_points(points.rows(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index))))
+    return primary_points(points.take(np.lexsort((points.attempt, points.rank, points.key_index, points.run_index))))

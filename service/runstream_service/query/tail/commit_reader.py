@@ -171,7 +171,7 @@ class CommitReader:
                 "earlier release"
             )
         row = await connection.fetchrow(
-            SQL["look"], since.epoch if since else _NO_EPOCH, str(since.snapshot if since else _NOTHING)
+            SQL["new_commits"], since.epoch if since else _NO_EPOCH, str(since.snapshot if since else _NOTHING)
         )
         assert row is not None, "the watermark has one row"
         snapshot = Snapshot.parse(row["snapshot"])
