@@ -178,6 +178,6 @@ async def test_reads_of_very_many_latest_values_go_one_at_a_time_and_others_besi
     assert (await waiting).value.tolist() == expected
     monkeypatch.setattr(latest_module, "_LONGEST_WAIT_S", 0.01)
     async with reader._large:
-        with pytest.raises(Overloaded, match="others read more than 3 series each"):
+        with pytest.raises(Overloaded, match="reads of more than 3 series run one at a time"):
             await reader.read(CALLER, [large])
     assert (await reader.read(CALLER, [large])).value.tolist() == expected

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.reading.read_transaction import ReadPool
 
-# The newest runs of an experiment; older ones had the same keys, or ones that nobody looks for any more.
+# How many of the newest runs are read. Older ones mostly have the same keys, or keys that are not used any more.
 _RECENT_RUNS = 200
 MAX_KEYS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """At most MAX_KEYS of each kind, those of most runs first."""
+    """At most MAX_KEYS keys of each kind; those that most runs have come first."""
 
     metrics: list[str]
     params: list[str]
@@ -30,14 +30,14 @@ class Keys:
 
 
 class KeysInUse:
-    """Reads them."""
+    """Reads the keys that runs have."""
 
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
     @whole_read
     async def of_recent_runs(self, caller: Caller, experiment_id: int | None) -> Keys:
-        """The keys of the newest active runs of an experiment, or of all.
+        """The keys of the newest active runs of an experiment, or with None of all experiments.
 
         Raises:
             DatabaseUnavailable.
@@ -53,7 +53,8 @@ class KeysInUse:
 
     @whole_read
     async def metrics_of_runs(self, caller: Caller, run_ids: Sequence[UUID], most: int) -> list[str]:
-        """The first `most` metrics of each run, at most MAX_KEYS together: then those of most runs.
+        """The first `most` metric keys of each run, by name; of all runs together at most MAX_KEYS, those that most
+        runs have.
 
         Raises:
             DatabaseUnavailable.

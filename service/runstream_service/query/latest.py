@@ -1,4 +1,4 @@
-"""Reads the latest value of each series: the one that roll-up stored, corrected by the hot points."""
+"""Reads the latest point of each series: the one that roll-up stored, replaced by a later hot point if there is one."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 1_000
 MAX_SERIES = 1_000_000
-# These take about 30 MB. Calls with more series run one at a time: each may take 250 MB.
+# A call with this many series takes about 30 MB. Calls with more run one at a time: each may take 250 MB.
 MANY_SERIES = 100_000
 _LONGEST_WAIT_S = 60.0
-# For many series, COPY and hashes of keys save time; for up to this many, they cost two milliseconds of round trips.
+# For many series, COPY and hashes of keys are faster. For few runs and series, one plain statement is, as it saves two
+# milliseconds of round trips.
 _FEW_RUNS = 4
 _FEW_SERIES = 1_000
-# Series of this many runs are read on two connections, half of the runs on each: PostgreSQL takes 2 to 3 ms for 1,000.
+# From this many runs on, series are read on two connections, half of the runs on each: PostgreSQL takes 2 to 3 ms for
+# 1,000 series.
 _MANY_RUNS = 100
-# The driver takes 3 ms for this many, without a pause. And so does sorting them.
+# How many keys are read, or sorted, at once: the driver and `sorted` take 3 ms for this many, without a pause.
 _KEYS_AT_ONCE = 5_000
 
 # The columns of a series, and of the latest point that roll-up stored for it, if any.
@@ -66,7 +68,7 @@ _SERIES = RowFormat(
         ("attempt", ">i4"),
     ]
 )
-# What stands for the values of a series of which roll-up has stored none.
+# The values of a series for which roll-up has stored no latest point.
 _MISSING: dict[str, int | float] = {
     "step": 0, "time": 0, "value": 0.0, "min_value": np.inf, "min_step": 0, "max_value": -np.inf, "max_step": 0
 }  # fmt: skip
@@ -81,8 +83,8 @@ _VALUES = RowFormat(
 @dataclass(frozen=True, slots=True)
 class LatestPoints:
     """Row i of each column is the latest point of one series: the one with the greatest (step, time, value), where NaN
-    compares as 0. In the order (run, key, rank, attempt). `best`: the best values of these series, where they are
-    read."""
+    compares as 0. Rows are in the order (run, key, rank, attempt). `run_index` and `key_index` are positions in
+    `run_ids` and `keys`. `best`: the best values of these series, if they were read."""
 
     run_ids: Sequence[str]
     keys: Sequence[str]
@@ -99,7 +101,7 @@ class LatestPoints:
         return len(self.step)
 
     def take(self, wanted: slice | NDArray[np.intp] | NDArray[np.bool_]) -> LatestPoints:
-        """Some of the rows."""
+        """The rows at these positions."""
         return replace(
             self,
             run_index=self.run_index[wanted],
@@ -113,7 +115,7 @@ class LatestPoints:
         )
 
     def pieces(self, size: int) -> Iterator[LatestPoints]:
-        """Pieces of at most `size` rows, each with only its own runs and keys."""
+        """Divide the rows into pieces of at most `size`, each with only its own runs and keys."""
         for start in range(0, len(self), size):
             piece = self.take(slice(start, start + size))
             runs, run_index = _renumbered(piece.run_index, len(self.run_ids))
@@ -128,14 +130,14 @@ class LatestPoints:
 
 
 def _renumbered(numbers: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The different ones of some numbers below `count`, in order, and for each number its place among them."""
+    """The distinct numbers of `numbers`, all below `count`, in order; and for each number its position among them."""
     occurs = np.zeros(count, np.bool_)
     occurs[numbers] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[numbers]
 
 
 class Latest:
-    """Reads latest values."""
+    """Reads the latest points of series."""
 
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
@@ -143,10 +145,11 @@ class Latest:
 
     @whole_read
     async def read(self, caller: Caller, run_ids: Sequence[str], keys: Sequence[str] = ()) -> LatestPoints:
-        """The latest points of some runs; no keys mean all. Unknown runs are left out.
+        """The latest points of some runs. No keys mean all keys. Unknown runs are left out.
 
         Raises:
-            InvalidField, ReadTooSlow, DatabaseUnavailable, Overloaded.
+            InvalidField: a run id or key is malformed, or there are more than MAX_RUNS runs or MAX_SERIES series.
+            ReadTooSlow, DatabaseUnavailable, Overloaded: try again.
         """
         if not 1 <= len(run_ids) <= MAX_RUNS:
             raise InvalidField(f"run_ids: has {len(run_ids):,} runs; 1 to {MAX_RUNS:,} are allowed", field="run_ids")
@@ -177,7 +180,7 @@ class Latest:
         keys: Sequence[str],
         max_series: int,
     ) -> _Stored:
-        """All series, whether a latest point is stored for each, and that point."""
+        """All series of some runs, whether a latest point is stored for each, and that point."""
         async with self._read_pool.readers(transaction, two=len(run_ids) >= _MANY_RUNS) as readers:
             rows, one_of_each, key_number = await _rows(readers, caller, run_ids, keys, max_series)
         texts: list[str] = []
@@ -192,21 +195,25 @@ class Latest:
         try:
             await with_timeout(self._large.acquire(), _LONGEST_WAIT_S)
         except TimeoutError as error:
-            raise Overloaded(f"others read more than {MANY_SERIES:,} series each; ask for fewer, or again") from error
+            raise Overloaded(
+                f"reads of more than {MANY_SERIES:,} series run one at a time, and others are under way; ask for fewer "
+                "runs or keys, or try again"
+            ) from error
         try:
             yield
         finally:
             self._large.release()
 
 
-# All columns of _SERIES and _VALUES in native numbers, a row per series, and `there`: whether roll-up stored a value.
+# All columns of _SERIES and _VALUES as native numbers, a row per series; and `there`: whether roll-up has stored
+# values.
 _Columns: TypeAlias = "dict[str, NDArray[Any]]"
-# The ids of series; whether a latest point is stored for each; these points.
+# The ids of series; whether a latest point is stored for each; and these points.
 _Stored: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.bool_], LatestPoints]"
 
 
 class _TooManySeries(InvalidField):
-    """There are more series than the current limit; the message is about the highest limit."""
+    """There are more series than the limit of this try. The message names the highest limit, MAX_SERIES."""
 
 
 def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
@@ -218,8 +225,8 @@ def _in_order(points: LatestPoints, there: NDArray[np.bool_]) -> LatestPoints:
 
 
 def _order(columns: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:
-    """The order of rows by all columns, of which the first counts most, where no two rows are equal. Nearly always the
-    columns fit into one number of 64 bits, which takes a quarter of the time."""
+    """The order of rows by several columns, the most significant first. No two rows may be equal. Nearly always the
+    columns fit into one 64-bit number, which is sorted in a quarter of the time."""
     code, values = np.zeros(len(columns[0]), np.int64), 1
     for column in columns if len(columns[0]) else ():
         least = int(column.min())
@@ -234,7 +241,7 @@ def _order(columns: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:
 async def _stored_of_few(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]
 ) -> _Stored | None:
-    """Does what `Latest._stored` does in one round trip; None if there are too many series for that."""
+    """The result of `Latest._stored`, in one round trip; None if there are more than _FEW_SERIES series."""
     rows = await transaction.fetch(
         "latest_stored_of_few", caller.workspace_id, run_ids, list(keys) or None, _FEW_SERIES + 1
     )
@@ -244,12 +251,12 @@ async def _stored_of_few(
     series_ids, runs, texts, rank, attempt, there, step, time_unix_us, value, *best = columns
     least, least_step, most, most_step = best
     names = sorted(set(texts), key=str.encode)
-    places = {name: place for place, name in enumerate(names)}
+    index_of = {name: index for index, name in enumerate(names)}
     points = LatestPoints(
         run_ids=[run_id.hex for run_id in run_ids],
         keys=names,
         run_index=np.array([run - 1 for run in runs], np.int64),
-        key_index=np.array([places[text] for text in texts], np.int64),
+        key_index=np.array([index_of[text] for text in texts], np.int64),
         rank=np.array(rank, np.int64),
         attempt=np.array(attempt, np.int64),
         step=np.array(step, np.int64),
@@ -266,13 +273,13 @@ async def _stored_of_few(
 
 
 def _named(run_ids: Sequence[UUID], rows: _Columns, key_number: NDArray[np.int64], texts: Sequence[str]) -> _Stored:
-    """The answer for all series. `texts`: the keys, of which `key_number` has the index for each row."""
-    names, place = _keys_in_order(texts)
+    """The series with the names of their keys. `texts`: keys; `key_number` has the index of its key for each row."""
+    names, position = _keys_in_order(texts)
     points = LatestPoints(
         run_ids=[run_id.hex for run_id in run_ids],
         keys=names,
         run_index=rows["run"],
-        key_index=place[key_number],
+        key_index=position[key_number],
         rank=rows["rank"],
         attempt=rows["attempt"],
         step=rows["step"],
@@ -290,10 +297,10 @@ async def _rows(
     keys: Sequence[str],
     max_series: int,
 ) -> tuple[_Columns, NDArray[np.int64], NDArray[np.int64]]:
-    """One row per series; one series of each key; and for each row, which of these has the same key.
+    """One row per series; the id of one series for each key; and for each row the index of its key among these.
 
-    So the text of a key is read once, however many series have it. A hash of 64 bits distinguishes keys. Should two
-    have the same one, their second hashes differ, and the query is repeated with another seed.
+    So the text of a key is read once, however many series have it. Keys are distinguished by a 64-bit hash. If two keys
+    have the same hash, their second hashes differ, and the query is repeated with another seed.
     """
     while True:
         seed = random.getrandbits(62)
@@ -307,7 +314,7 @@ async def _rows(
         if count > max_series:
             raise _too_many_series()
         rows = await compute(count, _joined, parts)
-        found = await compute(count, _tell_keys_apart, rows)
+        found = await compute(count, _distinguish_keys, rows)
         if found is not None:
             return rows, *found
 
@@ -321,8 +328,8 @@ async def _rows_of_some(
     seed: int,
     max_series: int,
 ) -> _Columns:
-    """The rows of some runs, of which the first one is number `first_run` of all. Series and what is stored of them are
-    read one after the other: joined in PostgreSQL, that takes twice as long."""
+    """The rows of some runs, the first of which is number `first_run` of all. Series and their latest points are read
+    one after the other: a join in PostgreSQL takes twice as long."""
     data = await reader.copy_of(
         "series_with_hashes", caller.workspace_id, run_ids, list(keys) or None, seed, max_series + 1
     )
@@ -341,7 +348,7 @@ def _too_many_series() -> _TooManySeries:
 
 
 def _by_series(rows: Rows, first_run: int) -> _Columns:
-    """Native columns in the order of series."""
+    """The rows as native columns, in the order of series ids."""
     columns: _Columns = {name: int64(rows[name]) for name in _SERIES.names}
     columns["run"] += first_run - 1
     if (np.diff(columns["series_id"]) > 0).all():
@@ -351,7 +358,8 @@ def _by_series(rows: Rows, first_run: int) -> _Columns:
 
 
 def _latest_of_series(ids: NDArray[np.int64]) -> str:
-    """The statement, with ids as spans: those of a run are mostly consecutive."""
+    """The statement that reads the latest points of series. Ids are written as ranges, since those of a run are mostly
+    consecutive."""
     starts = np.flatnonzero(np.diff(ids, prepend=-1) > 1)
     ends = np.append(starts[1:], len(ids))[: len(starts)] - 1
     return bind(SQL["latest_of_series"], ids[starts].tolist(), ids[ends].tolist())
@@ -373,8 +381,9 @@ def _joined(parts: Sequence[_Columns]) -> _Columns:
     return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _tell_keys_apart(rows: _Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """One series of each key, and for each row which of these has the same key; None if two keys have the same hash."""
+def _distinguish_keys(rows: _Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """The id of one series for each key, and for each row the index of its key among these; None if two keys have the
+    same hash."""
     different = np.unique(rows["key_hash"])
     # A few keys are found among many rows, which takes a third of the time of sorting the rows.
     key_number = np.searchsorted(different, rows["key_hash"])
@@ -386,15 +395,15 @@ def _tell_keys_apart(rows: _Columns) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def _keys_in_order(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """The sorted keys, and the place of each key among them."""
+    """The keys, sorted, and the position of each of `texts` among them."""
     keys = _sorted_with_pauses(texts)
-    place_of = {key: place for place, key in enumerate(keys)}
-    return keys, np.fromiter((place_of[text] for text in texts), np.int64, len(texts))
+    position_of = {key: position for position, key in enumerate(keys)}
+    return keys, np.fromiter((position_of[text] for text in texts), np.int64, len(texts))
 
 
 def _sorted_with_pauses(texts: Sequence[str]) -> list[str]:
-    """Sorts in parts, between which other threads get the interpreter: `sorted` would keep it, and hold the event loop,
-    for a third of a second with half a million keys. (Texts compare as their UTF-8 bytes do.)"""
+    """Sorts texts in parts, between which other threads get the interpreter. One call of `sorted` would block the event
+    loop for a third of a second with half a million keys. (Texts compare as their UTF-8 bytes do.)"""
     if len(texts) <= _KEYS_AT_ONCE:
         return sorted(texts)
     sample = sorted(texts[:: _KEYS_AT_ONCE // 8])
@@ -406,7 +415,7 @@ def _sorted_with_pauses(texts: Sequence[str]) -> list[str]:
 
 
 def apply_hot_points(points: LatestPoints, there: NDArray[np.bool_], window: HotWindow) -> None:
-    """Replaces stored points by hot points that are later, and best values by better ones."""
+    """Replaces stored points by later hot points, and best values by better ones, in place."""
     if points.best is not None:
         points.best.improve(*window.best())
     position, latest = window.latest()

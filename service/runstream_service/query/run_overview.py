@@ -1,5 +1,5 @@
-"""All that a page about one run begins with: its series with their latest points, where its attempts began, and how
-fast it logs."""
+"""What the page of one run begins with: its series with their latest points, where its attempts began, and how fast it
+logs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from runstream_service.query.latest import Latest, LatestPoints
     from runstream_service.query.reading.series import Series
 
-# Of a run with more series than a reading of latest values takes, only this many metrics are read.
+# If a run has more series than one read of latest points allows, only this many metrics are read.
 _SOME_KEYS = 100
 _MAX_ATTEMPTS = 50
-# Metrics by which the beginning of an attempt is found: some may begin later than others.
+# How many metrics are read to find where an attempt began: some may begin later than others.
 _KEYS_OF_ATTEMPT = 10
 _RATE_OVER_S = 30
 
@@ -42,7 +42,7 @@ class AttemptStart:
 
 
 class RunOverview:
-    """Reads it."""
+    """Reads the overview of a run."""
 
     def __init__(self, latest: Latest, chart: Chart, beginnings: Beginnings, keys: KeysInUse) -> None:
         self._latest = latest
@@ -51,7 +51,7 @@ class RunOverview:
         self._keys = keys
 
     async def series(self, caller: Caller, run_id: UUID) -> LatestPoints:
-        """The latest point of each series.
+        """The latest point of each series of a run; of the first 100 metrics, if it has too many series.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable, Overloaded.
@@ -63,7 +63,7 @@ class RunOverview:
             return await self._latest.read(caller, [run_id.hex], some)
 
     async def attempts(self, caller: Caller, run_id: UUID, points: LatestPoints) -> list[AttemptStart]:
-        """Where the attempts of a run began, of which these are the latest points; the newest ones, if there are many.
+        """Where the attempts of a run began; the newest 50, if there are more. `points`: the latest points of the run.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable, Overloaded.
@@ -79,7 +79,7 @@ class RunOverview:
         return starts
 
     async def points_per_s(self, caller: Caller, points: LatestPoints) -> float | None:
-        """The points of the last seconds, by their own times; None if there are too many series to count them.
+        """Points per second over the last 30 s, by the times of the points; None if there are too many series to count.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable, Overloaded.

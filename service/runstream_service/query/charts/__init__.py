@@ -1,10 +1,8 @@
-"""What course do curves take? Exact values for a limited number of buckets, mostly from the summaries of segments.
+"""Curves in a limited number of buckets. Values are exact, and mostly come from the summaries of segments.
 
-buckets.py          points and summaries -> buckets
-curves.py           which segments and hot points a curve is made of; a newer attempt replaces the older ones
-segment_arrays.py   decides which segments have to be read with their arrays, reads them, and builds the buckets
-chart.py            the curves of some runs, each on its own
-aggregate.py        one curve out of all ranks of a run
-beginnings.py       where series begin: for the beginnings of attempts
-stragglers.py       which ranks are slow
+buckets.py          combines points and summaries into buckets
+curves.py           finds the segments and hot points of a curve; a newer attempt replaces the older ones
+segment_arrays.py   decides whether the summary of a segment is enough, reads the arrays of the others, builds the
+buckets chart.py            charts: the curves of some runs aggregate.py        combines all ranks of a run into one
+curve beginnings.py       the first step and time of an attempt stragglers.py       which ranks are slow
 """

@@ -1,4 +1,4 @@
-"""One curve over all ranks of a run: least, greatest and mean value, and the ranks that had the extremes."""
+"""Combines all ranks of a run into one curve: least, greatest and mean value, and the ranks that had the extremes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from runstream_service.query.charts.buckets import Bucketing, Buckets, Distinct, Float64, Int64, divided
+from runstream_service.query.charts.buckets import Bucketing, Buckets, Distinct, Float64, Int64, even_buckets
 from runstream_service.query.charts.chart import bucket_count, range_of
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays, read_steps
@@ -21,28 +21,29 @@ if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
     from runstream_service.query.reading.read_transaction import ReadPool, ReadTransaction
 
-# Summaries of more segments than this are not kept, but read twice: first for the extent, then for the curve.
+# Summaries are needed twice, first for the extent, then for the curve. Up to this many are kept; more are read twice.
 _KEPT_SEGMENTS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregateQuery:
-    """The key and the range of steps; None means no bound."""
+    """The arguments of an aggregate. None means no bound. Bounds are inclusive."""
 
     run_id: str
     key: str
     min_step: int | None = None
     max_step: int | None = None
     max_buckets: int = 0
-    # Buckets are even in the logarithm of the distance from this step. None: in the step itself.
+    # Buckets are equally wide in the logarithm of the distance from this step. None: equally wide in the step.
     log_origin: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateCurve:
-    """One row per bucket that has points. If no rank has a finite value, ranks are -1 and min, max, mean are NaN.
+    """One row for each bucket that has points. If no rank has a finite value in it, min, max and mean are NaN, and
+    min_rank and max_rank are -1.
 
-    `rank_count` counts ranks with a finite value, `non_finite_count` the points of all ranks that are not finite.
+    `rank_count`: ranks with a finite value. `non_finite_count`: points of all ranks that are not finite.
     """
 
     first_step: Int64
@@ -60,14 +61,14 @@ class AggregateCurve:
 
 
 class Aggregate:
-    """Reads aggregates."""
+    """Reads aggregates over ranks."""
 
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
     @whole_read
     async def read(self, caller: Caller, query: AggregateQuery) -> AggregateCurve:
-        """The curve. For each rank, the newest attempt counts from its first step on.
+        """The aggregate of one key. Of each rank, a newer attempt replaces older ones from its first step on.
 
         Raises:
             InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
@@ -89,7 +90,7 @@ class Aggregate:
 
 
 class _Ranks:
-    """The sources of all ranks; they can be iterated several times."""
+    """The sources of all ranks, which can be iterated several times."""
 
     def __init__(self, transaction: ReadTransaction, curves: Sequence[Curve], wanted: Range) -> None:
         self._transaction = transaction
@@ -116,7 +117,8 @@ class _Ranks:
 
 
 async def _bucketing(transaction: ReadTransaction, ranks: _Ranks, count: int, log_origin: int | None) -> Bucketing:
-    """One bucket per step if there are not too many steps, else even buckets, the same for all ranks."""
+    """One bucket for each step if there are at most `count` steps; else buckets of equal width. All ranks share
+    them."""
     low, high, least_steps = MAX_STEP, MIN_STEP, 0
     async with aclosing(ranks.batches()) as parts:
         async for sources in parts:
@@ -128,11 +130,11 @@ async def _bucketing(transaction: ReadTransaction, ranks: _Ranks, count: int, lo
         return Distinct(np.zeros(0, np.int64))
     if least_steps <= count and (steps := await _steps(transaction, ranks, count)) is not None:
         return Distinct(steps)
-    return divided(low, high, log_origin, count)
+    return even_buckets(low, high, log_origin, count)
 
 
 def _least_steps(sources: CurveSources) -> int:
-    """A lower bound of the number of different steps, computed without reading arrays."""
+    """A lower bound of the number of distinct steps, computed without reading arrays."""
     if not len(sources.first):
         return len(np.unique(sources.hot_position))
     order = np.argsort(sources.first, kind="stable")
@@ -146,7 +148,7 @@ def _least_steps(sources: CurveSources) -> int:
 
 
 async def _steps(transaction: ReadTransaction, ranks: _Ranks, count: int) -> Int64 | None:
-    """All different steps; None as soon as there are more than `count`."""
+    """All distinct steps; None as soon as there are more than `count`."""
     steps = np.zeros(0, np.int64)
     async with aclosing(ranks.batches()) as parts:
         async for sources in parts:
@@ -158,7 +160,7 @@ async def _steps(transaction: ReadTransaction, ranks: _Ranks, count: int) -> Int
 
 
 class _RankAccumulator:
-    """Combines the buckets of all ranks, one rank after the other."""
+    """Adds up the buckets of all ranks, one rank after the other."""
 
     def __init__(self, bucketing: Bucketing) -> None:
         size = bucketing.count
@@ -174,7 +176,8 @@ class _RankAccumulator:
         self._non_finite_count = np.zeros(size, np.int64)
 
     def add(self, rank: int, buckets: Buckets) -> None:
-        """Adds a rank. Ranks must be added in ascending order: of two equal values, the first rank stays."""
+        """Add the buckets of a rank. Ranks must be added in ascending order: of two equal extremes, the lower rank
+        stays."""
         at = buckets.number
         self._there[at] = True
         self._first[at] = np.minimum(self._first[at], buckets.first_position)
@@ -186,11 +189,11 @@ class _RankAccumulator:
         self._put(self._max, self._max_rank, at, buckets.max[finite], rank, np.greater)
         self._rank_count[at] += 1
         share = 1.0 / self._rank_count[at]
-        # A weighted mean: a sum, or the difference to the current mean, could exceed the largest double.
+        # A weighted mean, since a sum, or the difference to the current mean, could exceed the largest double.
         self._mean[at] = self._mean[at] * (1.0 - share) + buckets.mean[finite] * share
 
     def curve(self) -> AggregateCurve:
-        """The combined curve."""
+        """The curve over all ranks that were added."""
         there = self._there
         some = self._rank_count[there] > 0
         return AggregateCurve(

@@ -1,4 +1,4 @@
-"""Where series begin: in their first step, and at their first time."""
+"""Finds where the attempts of a run begin: their first step and their first time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The least step and the least time; those of one point only if the clock did not go back."""
+    """The least step and the least time. They may be of two points, if the clock was set back."""
 
     first_step: int
     first_time_us: int
 
 
 class Beginnings:
-    """Reads them: summaries of segments and hot points are enough, no point of a segment is read."""
+    """Reads beginnings from summaries of segments and from hot points; no arrays are read."""
 
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
@@ -34,7 +34,7 @@ class Beginnings:
     async def of_attempt(
         self, caller: Caller, run_id: UUID, keys: Sequence[str], *, rank: int, attempt: int
     ) -> Beginning | None:
-        """Of some metrics of a rank, in one attempt of its run; None if they have no points.
+        """Where some metrics of a rank begin in one attempt of the run; None if they have no points.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable, Overloaded.
@@ -56,7 +56,8 @@ class Beginnings:
 
 
 def _note(sources: CurveSources, steps: list[int], times: list[int]) -> None:
-    """Over time, the positions are times and steps break ties."""
+    """Add the least step and time of some sources, which are on the time axis: positions are times, tiebreakers
+    steps."""
     if len(sources.first_step):
         steps.append(int(sources.first_step.min()))
         times.append(int(sources.first.min()))

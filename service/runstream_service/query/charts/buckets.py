@@ -1,12 +1,11 @@
-"""Points and summaries of segments -> buckets.
+"""Combines points and summaries of segments into buckets.
 
-A partial aggregate is in one bucket as a whole and is not divided any further: some neighbouring points, or a whole
-segment. Buckets are made of partial aggregates, and it does not matter in which order these come: keys decide which one
-is first and which is last in its bucket. A key is a pair of (position, tiebreaker) at which the partial aggregate
-begins or ends. On the step axis the position is the step and the tiebreaker the time; on the time axis the other way
-round.
+A bucket consists of partial aggregates. A partial aggregate stands for some neighbouring points, or for a whole
+segment, and belongs to one bucket as a whole. Partial aggregates may come in any order: their keys decide which one is
+first and which is last in a bucket. A key is a pair (position, tiebreaker) at which a partial aggregate begins or ends.
+On the step axis the position is the step and the tiebreaker the time; on the time axis it is the other way round.
 
-A segment that is one partial aggregate overlaps no other one (curves.py ensures that), so bounds are enough as its
+A segment that is one partial aggregate overlaps no other one (curves.py ensures that), so its bounds are enough as
 keys.
 """
 
@@ -23,17 +22,18 @@ from numpy.typing import NDArray
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
-# A segment may reach beyond its bucket as long as it is not longer than this many buckets: with segments of equal
-# length at least two of three buckets are used then, and no array is read.
+# A segment may reach beyond its bucket if it is at most as long as this many buckets. So no arrays are read of segments
+# of this length, and at least two of three buckets have points.
 WHOLE_SEGMENT_BUCKETS = 1.5
-# Sums that overflow are computed again from values that are scaled down by this. The loss is far below their precision.
+# Sums that overflow are computed again from values that are scaled down by this factor. What is lost is far below their
+# precision.
 _SCALE = 2.0**-80
 
 _BELOW_64_BITS = 2.0**64 - 2.0**11
 
 
 class Bucketing(Protocol):
-    """Assigns positions to buckets. The bucket never decreases along the axis."""
+    """Assigns positions to buckets; a higher position never has a lower bucket."""
 
     count: int
 
@@ -43,11 +43,12 @@ class Bucketing(Protocol):
 
     @property
     def edges(self) -> Int64:
-        """For each bucket, the least position that is not in an earlier one; arbitrary above the last position."""
+        """For each bucket, the least position that is not in an earlier bucket; for buckets above the last position,
+        any."""
         ...
 
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Which spans may be put as a whole into the bucket of their first position."""
+        """Whether each span may be put, as a whole, into the bucket of its first position."""
         ...
 
 
@@ -61,7 +62,7 @@ class EqualWidth:
         self._width = (high - low + 1) / count
 
     def bucket_of(self, position: Int64) -> Int64:
-        """Positions outside of the range count as its ends."""
+        """The bucket of each position. Positions outside of the range belong to the first or last bucket."""
         inside = np.clip(position, self._low, self._high)
         # Offsets have up to 64 bits. Division keeps edges that are whole numbers exact; a factor would not.
         bucket = _offset(inside, self._low) / self._width
@@ -69,8 +70,8 @@ class EqualWidth:
 
     @functools.cached_property
     def edges(self) -> Int64:
-        """Where buckets begin. Division and multiplication round, so the quotients are checked, and searched if one is
-        not exactly where `bucket_of` changes."""
+        """The first position of each bucket. As division and multiplication round, products are checked; if any is not
+        exactly where `bucket_of` changes, edges are found by a binary search."""
         number = np.arange(self.count)
         span = np.uint64(int(self._high) - int(self._low))
         edge = np.minimum(np.minimum(np.ceil(number * self._width), _BELOW_64_BITS).astype(np.uint64), span)
@@ -90,15 +91,15 @@ class EqualWidth:
         return reaches
 
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Spans within one bucket, and spans that are not much longer than a bucket."""
+        """True for spans within one bucket, and for spans that are not much longer than a bucket."""
         near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * self._width
         same: NDArray[np.bool_] = self.bucket_of(first) == self.bucket_of(last)
         return near | same
 
 
-class EvenInLog:
-    """Buckets that are equally wide on a logarithmic axis of distances from `origin`, from `low` to `high`, both
-    included. What is not above the origin is in the first one."""
+class EqualLogWidth:
+    """Buckets from `low` to `high`, both included, of equal width on a logarithmic axis of distances from `origin`.
+    Positions at or below the origin are in the first bucket."""
 
     def __init__(self, low: int, high: int, origin: int, count: int) -> None:
         self.count = count
@@ -106,7 +107,7 @@ class EvenInLog:
         self.edges = self._edges(low, high, origin)
 
     def _edges(self, low: int, high: int, origin: int) -> Int64:
-        """Where buckets begin. Near the origin, where whole numbers are farther apart than edges, some are equal."""
+        """The first position of each bucket. Near the origin, where buckets are narrower than 1, several are equal."""
         span = high - origin
         if span <= 1:
             return np.array([low, *[high] * (self.count - 1)], np.int64)
@@ -118,12 +119,13 @@ class EvenInLog:
         return edges
 
     def bucket_of(self, position: Int64) -> Int64:
-        """Positions outside of the range count as its ends."""
+        """The bucket of each position. Positions outside of the range belong to the first or last bucket."""
         bucket = np.searchsorted(self.edges, np.minimum(position, self._high), "right") - 1
         return np.maximum(bucket, 0).astype(np.int64)
 
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Spans within one bucket, and spans that are not much longer than the bucket in which they begin."""
+        """True for spans within one bucket, and for spans that are not much longer than the bucket in which they
+        begin."""
         begin = self.bucket_of(first)
         ends = np.append(self.edges[1:], self._high)
         near: NDArray[np.bool_] = _offset(last, first) <= WHOLE_SEGMENT_BUCKETS * _offset(ends, self.edges)[begin]
@@ -131,42 +133,42 @@ class EvenInLog:
         return near | same
 
 
-def divided(low: int, high: int, log_origin: int | None, count: int) -> EqualWidth | EvenInLog:
-    """The range in buckets that are even on a linear axis, or on a logarithmic one with this origin."""
-    return EqualWidth(low, high, count) if log_origin is None else EvenInLog(low, high, log_origin, count)
+def even_buckets(low: int, high: int, log_origin: int | None, count: int) -> EqualWidth | EqualLogWidth:
+    """`count` buckets of equal width on a linear axis, or with `log_origin` on a logarithmic one."""
+    return EqualWidth(low, high, count) if log_origin is None else EqualLogWidth(low, high, log_origin, count)
 
 
 class Distinct:
-    """One bucket for each position; no other positions occur."""
+    """One bucket for each of `positions`, which are sorted. No other positions may occur."""
 
     def __init__(self, positions: Int64) -> None:
         self.count = len(positions)
         self._positions = positions
 
     def bucket_of(self, position: Int64) -> Int64:
-        """The index among the positions."""
+        """The index of each position."""
         return np.searchsorted(self._positions, position).astype(np.int64)
 
     @property
     def edges(self) -> Int64:
-        """The positions."""
+        """The positions themselves."""
         return self._positions
 
     def fits_one_bucket(self, first: Int64, last: Int64) -> NDArray[np.bool_]:
-        """Spans with a single position."""
+        """True for spans of a single position."""
         single: NDArray[np.bool_] = first == last
         return single
 
 
 def _offset(position: Int64, start: Int64 | np.int64) -> Float64:
-    """Distances of up to 64 bits. The difference may wrap around, but is correct when read as unsigned."""
+    """Distances from `start`. A difference of two int64 may overflow; read as unsigned, it is right."""
     return np.subtract(position, start).view(np.uint64).astype(np.float64)
 
 
 @dataclass(slots=True)
 class PartialAggregates:
-    """Partial aggregates in columns. If no value is finite, min and max are infinite; the sum is that of the finite
-    values."""
+    """Partial aggregates in columns: row i of each column is one. If no value is finite, min is +inf and max is -inf.
+    `sum` is the sum of the finite values."""
 
     first_position: Int64
     first_tiebreaker: Int64
@@ -179,28 +181,28 @@ class PartialAggregates:
     min: Float64
     max: Float64
     sum: Float64
-    small_sum: Float64  # the same, scaled, which never overflows
+    small_sum: Float64  # `sum`, scaled down so that it never overflows
 
     def __len__(self) -> int:
         return len(self.first_position)
 
 
 def scaled(sums: Float64) -> Float64:
-    """Values of `small_sum` for sums that did not overflow."""
+    """The `small_sum` of sums that did not overflow."""
     return sums * _SCALE
 
 
 def partials_of_points(bucketing: Bucketing, position: Int64, tiebreaker: Int64, value: Float64) -> PartialAggregates:
-    """Points of one curve in order."""
+    """Partial aggregates of sorted points of one curve: one for each bucket that they are in."""
     starts = bucket_starts(bucketing, position)
     ends = np.append(starts[1:], len(position)) - 1
     return partials_at(starts, position, tiebreaker[starts], tiebreaker[ends], value)
 
 
 def bucket_starts(bucketing: Bucketing, position: Int64) -> NDArray[np.intp]:
-    """Where buckets begin in positions that do not decrease.
+    """The indexes at which buckets begin, in sorted positions.
 
-    There are far fewer buckets than points, mostly. So edges are searched among the positions, which takes a small part
+    There are usually far fewer buckets than points. So edges are searched among the positions, which takes a small part
     of the time of computing the bucket of each position.
     """
     first, last = bucketing.bucket_of(position[[0, -1]]).tolist()
@@ -214,8 +216,9 @@ def bucket_starts(bucketing: Bucketing, position: Int64) -> NDArray[np.intp]:
 def partials_at(
     starts: NDArray[np.intp], position: Int64, first_tiebreaker: Int64, last_tiebreaker: Int64, value: Float64
 ) -> PartialAggregates:
-    """The partial aggregates of points that are in order within each. They begin at `starts` (which has no two equal
-    ones, and 0), and have the given tiebreakers. Points with equal positions in one of them keep their order."""
+    """Partial aggregates of consecutive points; each begins at an index of `starts`, which is sorted, begins with 0 and
+    has no duplicates. Points must be sorted within each, where equal positions keep their order. The tiebreakers are
+    those of the first and last point of each."""
     ends = np.append(starts[1:], len(position)) - 1
     count = ends - starts + 1
     finite = np.isfinite(value)
@@ -246,7 +249,8 @@ def partials_at(
 
 @dataclass(slots=True)
 class Buckets:
-    """One row per bucket that has points, in the order of the axis. If no value is finite, min, max, mean are NaN."""
+    """Buckets in columns: one row for each bucket that has points, in the order of the axis. If no value of a bucket is
+    finite, its min, max and mean are NaN."""
 
     number: Int64
     first_position: Int64
@@ -258,21 +262,21 @@ class Buckets:
     min: Float64
     max: Float64
     mean: Float64
-    is_draft: bool = False  # there are fewer than there may be: see ChartQuery.draft
+    is_draft: bool = False  # there are fewer buckets than were asked for; see ChartQuery.draft
 
     def __len__(self) -> int:
         return len(self.number)
 
 
 def buckets_of(bucketing: Bucketing, parts: Sequence[PartialAggregates]) -> Buckets:
-    """The buckets of all partial aggregates of a curve, which may be in any order."""
+    """Combine the partial aggregates of a curve, which may be in any order, into its buckets."""
     partials = _joined(parts)
     if not len(partials):
         return _no_buckets()
     bucket = bucketing.bucket_of(partials.first_position)
     begin = (partials.first_tiebreaker, partials.first_position)
     end = (partials.last_tiebreaker, partials.last_position)
-    # Of two with the same beginning, the one that ends first is first: it is one point, or several equal points.
+    # If two begin at the same key, the one that ends first is first: it is one point, or several equal points.
     by_begin = np.lexsort((*end, *begin, bucket))
     by_end = np.lexsort((*begin, *end, bucket))
     number = bucket[by_begin]
@@ -308,7 +312,7 @@ def _means(partials: PartialAggregates, order: NDArray[np.intp], starts: NDArray
 
 
 def buckets_of_points(position: Int64, value: Float64) -> Buckets:
-    """One bucket per point."""
+    """One bucket for each point."""
     finite = np.isfinite(value)
     known = np.where(finite, value, np.nan)
     return Buckets(

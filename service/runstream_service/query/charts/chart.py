@@ -1,4 +1,4 @@
-"""Charts: curves in a limited number of buckets, exact."""
+"""Charts: the curves of some runs, each in a limited number of buckets with exact values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runstream_service.core.names import parse_run_id
 from runstream_service.errors.core import InvalidField
-from runstream_service.query.charts.buckets import Buckets, divided
+from runstream_service.query.charts.buckets import Buckets, even_buckets
 from runstream_service.query.charts.curves import Axis, Curve, CurveSources, Range, batches, curves_of
 from runstream_service.query.charts.segment_arrays import CurveBuilder, read_arrays
 from runstream_service.query.reading.reader_thread import in_this_loop
@@ -36,18 +36,20 @@ MAX_CURVES = 1_000
 MAX_SERIES = 20_000  # with all attempts
 DEFAULT_BUCKETS = 1_000
 MAX_BUCKETS = 10_000
-# How many buckets wait for the end of the read, when it is known that nothing was missed. Above, they are sent earlier.
+# Up to this many buckets are sent after the end of the read, when it is known that no points were missed. More are sent
+# earlier.
 _WAITING_BUCKETS = 200_000
-# Arrays with this many points are read on two connections: PostgreSQL takes 70 to 80 ms for a million.
+# From this many points on, arrays are read on two connections: PostgreSQL takes 70 to 80 ms for a million points.
 _MANY_POINTS = 200_000
-# A draft reads the values of so many points of a curve: those of a few segments, which the range or an attempt cuts.
+# A draft of a curve reads at most about this many points: those of the few segments that reach beyond the range, or
+# into a newer attempt. It has fewer buckets for that, but at least _LEAST_OF_A_DRAFT.
 _POINTS_OF_A_DRAFT = 8_000
 _LEAST_OF_A_DRAFT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartQuery:
-    """The arguments of a chart; None means no bound. No keys means all keys."""
+    """The arguments of a chart. None means no bound, no keys mean all keys. Bounds are inclusive."""
 
     run_ids: Sequence[str]
     keys: Sequence[str] = ()
@@ -57,11 +59,11 @@ class ChartQuery:
     min_position: int | None = None
     max_position: int | None = None
     max_buckets: int = 0
-    # Of too many curves, this many of the first keys are read. None: too many are an error.
+    # If there are more curves, only this many are read, by key. None: too many curves are an error.
     first_curves: int | None = None
-    # Buckets are even in the logarithm of the distance from this position. None: in the position itself.
+    # Buckets are equally wide in the logarithm of the distance from this position. None: equally wide in the position.
     log_origin: int | None = None
-    # A curve whose points would have to be read, and not only their summaries, has fewer buckets.
+    # Give curves fewer buckets if many of their points would have to be read, instead of summaries.
     draft: bool = False
 
 
@@ -76,10 +78,11 @@ class Chart:
 
     async def read(self, caller: Caller, query: ChartQuery, emit: Emit) -> int:
         """Passes one curve after the other to `emit`, in the order (run as requested, key, rank, attempt), or with
-        `first_curves` (key, run, rank, attempt). Returns how many were left out.
+        `first_curves` (key, run, rank, attempt). Returns how many curves were left out.
 
         Raises:
-            InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable.
+            InvalidField: an argument is malformed, or there are more than MAX_CURVES curves.
+            RunNotFound, ReadTooSlow, LimitReached, Overloaded, DatabaseUnavailable.
         """
         run_ids = _run_ids(query.run_ids)
         waiting, left_out = await self._read_pool.run(self._read(caller, run_ids, query, in_this_loop(emit)))
@@ -89,8 +92,8 @@ class Chart:
     async def _read(
         self, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery, emit: Emit
     ) -> tuple[list[tuple[Series, Buckets]], int]:
-        """Passes curves to `emit` until they are few enough to wait for the end of the read; returns the last ones, and
-        how many were left out."""
+        """Reads all curves. Returns those that wait for the end of the read, and how many were left out; if too many
+        would wait, passes them to `emit` meanwhile."""
         count = bucket_count(query.max_buckets)
         wanted = range_of(query.axis, query.min_position, query.max_position)
         waiting: list[tuple[Series, Buckets]] = []
@@ -126,17 +129,17 @@ class Chart:
 
 
 def _plan(sources: CurveSources, query: ChartQuery, count: int) -> tuple[CurveBuilder, Bucketing, bool]:
-    """How a curve is read: the builder, how points are divided if they are more than buckets, and whether it has fewer
+    """How to read a curve: its builder, the buckets if it has more points than buckets, and whether it has fewer
     buckets because it is a draft."""
     low, high = sources.extent() or (0, 0)
-    bucketing = divided(low, high, query.log_origin, count)
-    # If there are so few points that each can have a bucket, all are read.
+    bucketing = even_buckets(low, high, query.log_origin, count)
+    # If each point can have a bucket of its own, all are read.
     if sources.whole_count <= count:
         return CurveBuilder(sources, None), bucketing, False
     builder, fewer = CurveBuilder(sources, bucketing), count
     while query.draft and builder.points_to_read > _POINTS_OF_A_DRAFT and fewer > _LEAST_OF_A_DRAFT:
         fewer = max(fewer * 3 // 4, _LEAST_OF_A_DRAFT)
-        builder = CurveBuilder(sources, divided(low, high, query.log_origin, fewer))
+        builder = CurveBuilder(sources, even_buckets(low, high, query.log_origin, fewer))
     return builder, bucketing, fewer < count
 
 
@@ -150,7 +153,7 @@ def _run_ids(texts: Sequence[str]) -> list[UUID]:
 async def _curves(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], query: ChartQuery
 ) -> tuple[list[Curve], int]:
-    """The curves that are asked for, and how many more there are."""
+    """The curves of a query, and how many were left out."""
     check_keys(query.keys)
     stored = await series_of_runs(
         transaction,
@@ -187,12 +190,12 @@ async def _emit_all(waiting: Sequence[tuple[Series, Buckets]], emit: Emit) -> No
 
 
 def bucket_count(max_buckets: int) -> int:
-    """The requested number of buckets. Raises InvalidField."""
+    """The requested number of buckets; 0 is the default number. Raises InvalidField."""
     if not 0 <= max_buckets <= MAX_BUCKETS:
         raise InvalidField(f"max_buckets: is {max_buckets:,}; 0 to {MAX_BUCKETS:,} are allowed", field="max_buckets")
     return max_buckets or DEFAULT_BUCKETS
 
 
 def range_of(axis: Axis, low: int | None, high: int | None) -> Range:
-    """The range between bounds that may be absent."""
+    """The range between two bounds, each of which may be absent."""
     return Range(axis, MIN_STEP if low is None else low, MAX_STEP if high is None else high)

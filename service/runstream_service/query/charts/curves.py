@@ -1,5 +1,5 @@
-"""Curves: the series of one (run, key, rank), of which the newest attempt wins from its first step on. Also the sources
-of their points: summaries of segments, and hot points."""
+"""A curve consists of the series of one run, key and rank, one for each attempt. From its first step on, a newer
+attempt replaces older ones. This module finds the sources of its points: summaries of segments, and hot points."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from runstream_service.stores import segment_store
 if TYPE_CHECKING:
     from runstream_service.query.reading.read_transaction import ReadTransaction
 
-# How many series have their summaries in memory at a time, unless one curve has more attempts.
+# Of how many series the summaries are in memory at a time; more if one curve has more attempts.
 _BATCH_SERIES = 16
 
 
 class Axis(Enum):
-    """The axis that is divided into buckets."""
+    """The axis of a chart, which is divided into buckets."""
 
     STEP = "step"
     TIME = "time"
@@ -50,37 +50,38 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The series of one (run, key, rank), by attempt."""
+    """The series of one run, key and rank, in the order of attempts."""
 
     attempts: tuple[StoredSeries, ...]
 
     @property
     def ids(self) -> list[int]:
-        """The ids of the series."""
+        """The ids of its series."""
         return [stored.series_id for stored in self.attempts]
 
 
 def curves_of(stored: Sequence[StoredSeries]) -> list[Curve]:
-    """The curves of series that are in the order (run, key, rank, attempt)."""
+    """Combine series, in the order (run, key, rank, attempt), into curves."""
 
-    def whose(one: StoredSeries) -> tuple[str, str, int]:
+    def curve_key(one: StoredSeries) -> tuple[str, str, int]:
         return one.series.run_id, one.series.key, one.series.rank
 
-    return [Curve(tuple(attempts)) for _, attempts in groupby(stored, whose)]
+    return [Curve(tuple(attempts)) for _, attempts in groupby(stored, curve_key)]
 
 
 @dataclass(slots=True)
 class CurveSources:
-    """The sources of the points of a curve: segments in columns, and hot points in order.
+    """The sources of the points of a curve: segments in columns, and sorted hot points.
 
-    `first`, `last` and their tiebreakers (see buckets.py) are bounds of a segment's points that are in the range.
+    `first`, `last` and their tiebreakers (see buckets.py) are bounds of those points of a segment that are in the
+    range.
     """
 
     series: Series
     range: Range
     series_id: Int64
     ctid: Int64
-    max_step: Int64  # above, a newer attempt won
+    max_step: Int64  # points with higher steps are replaced by a newer attempt
     first_step: Int64
     last_step: Int64
     step_stride: Int64
@@ -89,7 +90,7 @@ class CurveSources:
     last: Int64
     last_tiebreaker: Int64
     cut: NDArray[np.bool_]  # some of its points may be out of the range
-    # Its points are in order along the axis, and it takes no tiebreaker to know which of them are in the range.
+    # Its points are sorted along the axis, and no tiebreaker is needed to know which of them are in the range.
     in_order: NDArray[np.bool_]
     point_count: Int64
     finite_count: Int64
@@ -104,7 +105,7 @@ class CurveSources:
 
     @property
     def whole_count(self) -> int:
-        """The number of points that are certainly in the range."""
+        """How many points are certainly in the range; more may be, of segments that are cut."""
         return int(self.point_count[~self.cut].sum()) + len(self.hot_position)
 
     def extent(self) -> tuple[int, int] | None:
@@ -114,7 +115,8 @@ class CurveSources:
         return (min(lows), max(highs)) if lows else None
 
     def overlapping(self) -> NDArray[np.bool_]:
-        """Segments that overlap others, or have hot points within their bounds, so that their order is not known."""
+        """Whether each segment overlaps another one, or has hot points within its bounds, so that summaries do not say
+        which points come first."""
         return overlapping(
             (self.first, self.first_tiebreaker),
             (self.last, self.last_tiebreaker),
@@ -125,8 +127,7 @@ class CurveSources:
 async def batches(
     transaction: ReadTransaction, curves: Sequence[Curve], wanted: Range
 ) -> AsyncGenerator[list[CurveSources], None]:
-    """Yields the sources of some curves at a time, in their order, until all curves are done. Curves without points are
-    left out."""
+    """Yields the sources of all curves, in their order, some curves at a time. Curves without points are left out."""
     stored = [one for curve in curves for one in curve.attempts]
     low, high = wanted.steps()
     if any(len(curve.attempts) > 1 for curve in curves):
@@ -149,7 +150,8 @@ async def batches(
 
 
 def _next_batch(waiting: list[Curve], hot_points: dict[int, Columns]) -> list[Curve]:
-    """Takes curves whose hot points are read; a curve whose attempts are in two windows waits for the second one."""
+    """Takes the next curves whose hot points were read. A curve with attempts in two windows waits for the second
+    one."""
     batch: list[Curve] = []
     count = 0
     while waiting and waiting[-1].attempts[-1].series_id in hot_points:
@@ -184,7 +186,7 @@ async def _load(
 async def _first_steps(
     transaction: ReadTransaction, curves: Sequence[Curve], hot_points: dict[int, Columns]
 ) -> dict[int, int]:
-    """The first step of each attempt that has points, even if it is out of the range."""
+    """The first step of each attempt that has points, even if that step is out of the range."""
     ids = [series_id for curve in curves for series_id in curve.ids]
     if not ids:
         return {}
@@ -197,7 +199,7 @@ async def _first_steps(
 
 
 def _last_steps(curve: Curve, first_steps: dict[int, int]) -> list[int]:
-    """The last step that counts of each attempt: the one before the first step of any newer attempt."""
+    """For each attempt, the last step that is not replaced: the one before the first step of any newer attempt."""
     last = MAX_STEP
     found = []
     for series_id in reversed(curve.ids):
@@ -208,7 +210,8 @@ def _last_steps(curve: Curve, first_steps: dict[int, int]) -> list[int]:
 
 
 def _sources(series: Series, wanted: Range, parts: Sequence[tuple[Rows, Columns, int]]) -> CurveSources:
-    """Combines the attempts of a curve: (summaries, hot points in order, last step)."""
+    """Combines the attempts of a curve. `parts`: for each attempt its summaries, its sorted hot points, and its last
+    step that is not replaced."""
     rows = np.concatenate([rows for rows, _, _ in parts])
     max_step = np.concatenate([np.full(len(rows), np.int64(max(last, MIN_STEP))) for rows, _, last in parts])
     none_left = np.concatenate([np.full(len(rows), last < MIN_STEP) for rows, _, last in parts])
@@ -263,8 +266,8 @@ Pairs = tuple[Int64, Int64]
 
 
 def overlapping(begin: Pairs, end: Pairs, points: Pairs) -> NDArray[np.bool_]:
-    """Which spans overlap another one, or have a point strictly inside. Begins, ends and points are pairs that compare
-    lexicographically; spans that only touch do not overlap."""
+    """Whether each span overlaps another one, or has a point strictly inside. Begins, ends and points are pairs that
+    compare lexicographically. Spans that only touch do not overlap."""
     count = len(begin[0])
     found = np.zeros(count, np.bool_)
     if not count:
@@ -284,12 +287,12 @@ def overlapping(begin: Pairs, end: Pairs, points: Pairs) -> NDArray[np.bool_]:
 
 
 def _any_between(points: Int64, begin: Int64, end: Int64) -> bool:
-    """Whether any point lies in any span; points are in order."""
+    """Whether any point lies in any span; points are sorted."""
     return bool((np.searchsorted(points, begin, "left") < np.searchsorted(points, end, "right")).any())
 
 
 def _ranks(*columns: Pairs) -> list[Int64]:
-    """Numbers that compare in the same way as the pairs."""
+    """Numbers that compare as the pairs do."""
     major = np.concatenate([column[0] for column in columns])
     minor = np.concatenate([column[1] for column in columns])
     order = np.lexsort((minor, major))

@@ -1,5 +1,5 @@
-"""Curves: sources -> buckets. Decides which segments are read by their summaries, and reads the arrays of the
-others."""
+"""Builds the buckets of curves from their sources. Decides for which segments the summary is enough
+(CurveBuilder._choose), and reads the arrays of the others."""
 
 from __future__ import annotations
 
@@ -33,23 +33,24 @@ from runstream_service.stores import segment_store
 if TYPE_CHECKING:
     from runstream_service.query.reading.read_transaction import ReadTransaction
 
-# How many points of arrays are read at a time, while as many others are decoded: 16 bytes each as received, 24 as
+# How many points of arrays are read at a time, while equally many are decoded: 16 bytes each as received, 24 as
 # columns.
 MAX_POINTS = 200_000
 
-# The segments to be read, by (series_id, ctid): the numbers of the builder, and of the segment in its sources.
+# Segments to read, by (series_id, ctid), with the index of their builder, and of the segment in its sources.
 Chunk = dict[tuple[int, int], tuple[int, int]]
 
 
 class CurveBuilder:
-    """Builds one curve. Without a bucketing its points are collected one by one, and `points` returns them."""
+    """Builds the buckets of one curve. Without a bucketing all points are read and collected, and each is a bucket."""
 
     def __init__(self, sources: CurveSources, bucketing: Bucketing | None) -> None:
         self.sources = sources
         self._bucketing = bucketing
         self._partials: list[PartialAggregates] = []
         self._points: list[tuple[Int64, Int64, Float64]] = []
-        # Segments whose arrays are read: `ordered` without, `unsorted` with their tiebreakers, because they are sorted.
+        # Whether the arrays of each segment have to be read. Points of `ordered` segments are in order along the axis;
+        # those of `unsorted` ones have to be sorted, for which their tiebreakers are read, too.
         self.ordered, self.unsorted = self._choose()
         if bucketing is not None:
             self._partials.append(_partials_of_segments(sources, ~(self.ordered | self.unsorted)))
@@ -57,6 +58,8 @@ class CurveBuilder:
             self._add_points(sources.hot_position, sources.hot_tiebreaker, sources.hot_value)
 
     def _choose(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Decide which segments are read with their arrays: (ordered, unsorted). Of all others the summary is enough:
+        the whole segment is in the range, fits one bucket, and overlaps nothing else."""
         sources = self.sources
         if self._bucketing is None:
             return np.zeros(len(sources.first), np.bool_), np.ones(len(sources.first), np.bool_)
@@ -66,11 +69,11 @@ class CurveBuilder:
 
     @property
     def points_to_read(self) -> int:
-        """How many points the arrays have that it needs."""
+        """How many points the arrays have that have to be read."""
         return int(self.sources.point_count[self.ordered | self.unsorted].sum())
 
     def add_ordered(self, wanted: Sequence[tuple[int, Segment]]) -> None:
-        """Adds `ordered` segments, with their numbers in the sources."""
+        """Add `ordered` segments that were read, each with its index in the sources."""
         sources, bucketing = self.sources, self._bucketing
         assert bucketing is not None, "without a bucketing, all segments are unsorted"
         # They do not overlap, so in this order all of their points are in order.
@@ -81,7 +84,7 @@ class CurveBuilder:
         if not ends[-1]:
             return
         position = np.concatenate([position for position, _, _ in columns])
-        # A segment is not joined with others: its tiebreakers are known at its ends only.
+        # A partial aggregate must not span two segments: tiebreakers are known at the ends of segments only.
         starts = np.union1d(bucket_starts(bucketing, position), (ends - lengths)[lengths > 0])
         number = np.array([number for number, _ in by_beginning])[np.searchsorted(ends, starts, "right")]
         self._partials.append(
@@ -95,33 +98,33 @@ class CurveBuilder:
         )
 
     def add_unsorted(self, wanted: Sequence[tuple[int, Segment]]) -> None:
-        """Adds `unsorted` segments."""
+        """Add `unsorted` segments that were read, each with its index in the sources."""
         parts = [self._inside(number, *_columns(segment, self.sources.range.axis)) for number, segment in wanted]
         position, tiebreaker, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((tiebreaker, position))
         self._add_points(position[order], tiebreaker[order], value[order])
 
     def points(self) -> tuple[Int64, Float64]:
-        """Positions and values of all points in order."""
+        """Positions and values of all collected points, sorted."""
         position, tiebreaker, value = self.collected()
         order = np.lexsort((tiebreaker, position))
         return position[order], value[order]
 
     def collected(self) -> tuple[Int64, Int64, Float64]:
-        """Positions, tiebreakers and values of all points, unsorted."""
+        """Positions, tiebreakers and values of all collected points, unsorted."""
         if not self._points:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         position, tiebreaker, value = (np.concatenate(column) for column in zip(*self._points, strict=True))
         return position, tiebreaker, value
 
     def buckets(self) -> Buckets:
-        """The curve in buckets."""
+        """The buckets of the curve."""
         if self._bucketing is None:
             return buckets_of_points(*self.points())
         return buckets_of(self._bucketing, self._partials)
 
     def divide(self, bucketing: Bucketing) -> Buckets:
-        """Divides points that were collected one by one into buckets."""
+        """The buckets of points that were collected without a bucketing."""
         self._bucketing, self._partials = bucketing, []
         for position, tiebreaker, value in self._points:
             self._add_points(position, tiebreaker, value)
@@ -136,10 +139,11 @@ class CurveBuilder:
     def _within(
         self, number: int, position: Int64, tiebreaker: Int64 | None, value: Float64
     ) -> tuple[Int64, Int64 | None, Float64]:
-        """The points in the range, of points that are in order."""
+        """Those of sorted points that are in the range."""
         if not self.sources.cut[number]:
             return position, tiebreaker, value
-        # On the step axis, the bounds include the last step that counts; on the time axis, such segments are unsorted.
+        # On the step axis, the bounds respect the last step that is not replaced. On the time axis, segments that a
+        # newer attempt replaces in part are unsorted.
         start = int(np.searchsorted(position, self.sources.first[number], "left"))
         end = int(np.searchsorted(position, self.sources.last[number], "right"))
         return position[start:end], tiebreaker, value[start:end]
@@ -147,7 +151,7 @@ class CurveBuilder:
     def _inside(
         self, number: int, position: Int64, tiebreaker: Int64 | None, value: Float64
     ) -> tuple[Int64, Int64, Float64]:
-        """The points in the range, of points in any order."""
+        """Those of points in any order that are in the range."""
         assert tiebreaker is not None
         if not self.sources.cut[number]:
             return position, tiebreaker, value
@@ -161,7 +165,7 @@ async def read_arrays(readers: Sequence[ReadTransaction], builders: Sequence[Cur
     """Reads the arrays that the builders of one query need, a bounded number of points at a time, divided among
     transactions with the same snapshot."""
     axis = builders[0].sources.range.axis if builders else Axis.STEP
-    # In a thread: it takes tens of milliseconds, in which the loop serves others, and PostgreSQL sends the next chunk.
+    # Decode in a thread: it takes tens of milliseconds, and meanwhile PostgreSQL sends the next chunk.
     decoding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     decoding.set_result(None)
     try:
@@ -183,7 +187,7 @@ async def read_arrays(readers: Sequence[ReadTransaction], builders: Sequence[Cur
 
 
 async def read_steps(transaction: ReadTransaction, sources: CurveSources) -> Int64:
-    """The different steps of a curve; arrays are only read if steps are not regular."""
+    """The distinct steps of a curve. Arrays are read only of segments whose steps are not regular."""
     regular = sources.step_stride != IRREGULAR
     steps = [sources.hot_position, *(_regular_steps(sources, number) for number in np.flatnonzero(regular).tolist())]
     different = np.unique(np.concatenate(steps))
@@ -221,7 +225,7 @@ async def _copy(transaction: ReadTransaction, chunk: Chunk, *, times: bool, step
 
 
 def _chunks(builders: Sequence[CurveBuilder], max_points: int, *, unsorted: bool) -> Iterator[Chunk]:
-    """The segments to be read, in chunks with a bounded number of points."""
+    """The segments to read, in chunks of about `max_points` points."""
     chunk: Chunk = {}
     points = 0
     for which, builder in enumerate(builders):
@@ -248,7 +252,8 @@ def _take(
     found: dict[int, list[tuple[int, Segment]]] = {}
     for chunk, data in zip(chunks, copies, strict=True):
         for segment in segments_of(data, times=times, steps=steps):
-            # If the table is distributed, several of its parts may have the same ctid; with the series id it is unique.
+            # If the table is distributed, several shards may have the same ctid; together with the series id it is
+            # unique.
             key = (segment.owner, segment.ctid)
             if key in chunk:
                 which, number = chunk.pop(key)
@@ -262,7 +267,7 @@ def _take(
 
 
 def _columns(segment: Segment, axis: Axis) -> tuple[Int64, Int64 | None, Float64]:
-    """Position, tiebreaker and value."""
+    """The columns position, tiebreaker and value of a segment."""
     step, time = segment.step, segment.time_unix_us
     position, tiebreaker = (step, time) if axis is Axis.STEP else (time, step)
     assert position is not None

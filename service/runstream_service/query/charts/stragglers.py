@@ -1,12 +1,13 @@
-"""Which ranks of a run are slow, by a metric that is a duration, such as the time of a step.
+"""Finds slow ranks of a run, by a metric that is a duration, such as the time of a step.
 
-The two scores are those of NVIDIA's resiliency extension (https://nvidia.github.io/nvidia-resiliency-ext/straggler_det/):
-reference performance / current performance, where a performance is the median duration in a window. The reference is
-that of the best rank in the same window (relative), or the best that this rank has had so far (individual). 1.0 is as
-good as the reference, 0.5 twice as slow; a rank with a score below 0.75 is a straggler.
+The two scores are those of NVIDIA's resiliency extension
+(https://nvidia.github.io/nvidia-resiliency-ext/straggler_det/): reference performance / current performance, where a
+performance is the median duration in a window. The reference is that of the best rank in the same window (relative), or
+the best that this rank has had so far (individual). 1.0 is as good as the reference, 0.5 twice as slow; a rank with a
+score below 0.75 is a straggler.
 
-Windows are of equal length, and end with the last step. In a long run, the durations of which a window takes the median
-are means of neighbouring steps.
+Windows have equal lengths, and the last one ends with the last step. In a long run, the median of a window is taken
+over means of neighbouring steps.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
 THRESHOLD = 0.75
 _BUCKETS = 400
 _WINDOWS = 50
-# A median of fewer steps would follow each of them.
+# The least length of a window: a median of fewer steps would depend on single ones.
 _LEAST_STEPS = 10
-# The time since when a rank is slow is read for this many ranks: if there are more, something else is wrong.
+# For how many ranks the time is read since when they are slow. If more are slow, something else is wrong.
 _MAX_TIMES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class RankDurations:
-    """Durations of a rank, in the order of steps; each is the mean of the steps from its position on."""
+    """Durations of a rank, in the order of steps. Each is a mean over the steps from `step` up to the next one."""
 
     rank: int
     step: Int64
@@ -64,14 +65,14 @@ class RankScore:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The scores of all ranks, and how long a window is."""
+    """The scores of all ranks, and the length of a window in steps."""
 
     window_steps: int
     ranks: list[RankScore]
 
 
 class Stragglers:
-    """Reads scores."""
+    """Reads the scores of ranks."""
 
     def __init__(self, chart: Chart, history: History) -> None:
         self._chart = chart
@@ -112,8 +113,8 @@ class Stragglers:
 
 
 def scores_of(found: Sequence[RankDurations]) -> Scores:
-    """The scores of some ranks, in their order. Values that are no durations (0 or less, or not finite) do not count,
-    and neither does a rank that has no others."""
+    """The scores of ranks, in their order. Values that are not durations (0 or less, or not finite) are ignored, and so
+    are ranks that have no other values."""
     place = np.repeat(np.arange(len(found)), [len(one.step) for one in found])
     step = np.concatenate([np.zeros(0, np.int64), *(one.step for one in found)])
     duration = np.concatenate([np.zeros(0), *(one.duration for one in found)])
@@ -123,7 +124,7 @@ def scores_of(found: Sequence[RankDurations]) -> Scores:
         return Scores(_LEAST_STEPS, [])
     last, steps = int(step.max()), int(step.max()) - int(step.min()) + 1
     window_steps = max(_LEAST_STEPS, -(-steps // _WINDOWS))
-    # 0 is the newest. Distances of up to 64 bits may wrap around, but are correct when read as unsigned.
+    # Window 0 is the newest. A difference of two int64 may overflow; read as unsigned, it is right.
     window = (np.subtract(np.int64(last), step).view(np.uint64) // np.uint64(window_steps)).astype(np.int64)
     return Scores(window_steps, _of_windows([one.rank for one in found], place, window, step, duration))
 
@@ -131,7 +132,7 @@ def scores_of(found: Sequence[RankDurations]) -> Scores:
 def _of_windows(ranks: Sequence[int], place: Int64, window: Int64, step: Int64, duration: Float64) -> list[RankScore]:
     order = np.lexsort((duration, -window, place))
     place, window, step, duration = place[order], window[order], step[order], duration[order]
-    # One group for each rank and window, the oldest window of a rank first.
+    # One group for each rank and window; the oldest window of a rank comes first.
     starts = np.flatnonzero((np.diff(place, prepend=-1) != 0) | (np.diff(window, prepend=-1) != 0))
     count = np.diff(np.append(starts, len(place)))
     lower, upper = duration[starts + (count - 1) // 2], duration[starts + count // 2]

@@ -1,5 +1,5 @@
-"""Which points do some series have? All of them, exactly, streamed in order.
+"""All points of some series, exactly, streamed in order.
 
-history.py           segments and hot points of one series after the other
-streaming_merge.py   puts sources that overlap in order, and cuts the result into pieces of one size
+history.py           reads segments and hot points, one series after the other
+streaming_merge.py   merges sources that overlap, and divides the result into pieces of equal size
 """

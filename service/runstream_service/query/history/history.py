@@ -1,4 +1,4 @@
-"""Histories: streams all points of series, exactly."""
+"""Histories: streams all points of some series."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_PIECE_POINTS = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryQuery:
-    """The arguments of a history; None means no bound. No keys means all keys. Bounds of steps are inclusive."""
+    """The arguments of a history. None means no bound, no keys mean all keys. Bounds of steps are inclusive."""
 
     run_id: str
     keys: Sequence[str] = ()
@@ -53,13 +53,15 @@ class History:
         self._read_pool = read_pool
 
     async def read(self, caller: Caller, query: HistoryQuery, emit: Emit) -> None:
-        """Passes all points to `emit`, series by series in the order (key, rank, attempt), each by (step, time), in
-        pieces of at most 16,384.
+        """Passes all points to `emit`: series by series in the order (key, rank, attempt), each sorted by (step, time),
+        in pieces of at most MAX_PIECE_POINTS.
 
         Waits for `emit` before it reads more, so a slow receiver slows PostgreSQL down instead of filling the memory.
 
         Raises:
-            InvalidField, RunNotFound, ReadTooSlow, DatabaseUnavailable (also for a read of more than 60 s).
+            InvalidField: the run id or a key is malformed.
+            RunNotFound, ReadTooSlow, LimitReached, Overloaded.
+            DatabaseUnavailable: the database does not answer, or the read takes more than 60 s.
         """
         await self._read_pool.run(self._read(caller, query, in_this_loop(emit)))
 
@@ -83,7 +85,7 @@ async def read_series(
     low: int = MIN_STEP,
     high: int = MAX_STEP,
 ) -> None:
-    """Streams series that are known already, in their order, with steps from `low` to `high`."""
+    """Passes the points of known series to `emit`, in their order, with steps from `low` to `high`."""
     ids = [one.series_id for one in stored]
     hot = hot_windows.windows(
         transaction, ids, runs=runs_of(stored), ranks=ranks_of(stored), min_step=low, max_step=high, divide=True
@@ -96,7 +98,7 @@ async def read_series(
 async def _read_window(
     transaction: ReadTransaction, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit
 ) -> None:
-    """Streams the segments of the window's series and steps, and merges the hot points into them."""
+    """Streams the segments with the series and steps of a window, merged with its hot points."""
     output = _Output(stored, window, emit)
     segments = SegmentStream()
 
@@ -111,7 +113,7 @@ async def _read_window(
 
 
 class _Output:
-    """Iterates over the series of a window with their segments, which arrive in order."""
+    """Merges and emits the series of a window, one after the other, as their segments arrive."""
 
     def __init__(self, stored: Sequence[StoredSeries], window: HotWindow, emit: Emit) -> None:
         self._stored = stored
@@ -129,23 +131,23 @@ class _Output:
         assert segment.step is not None
         assert segment.time_unix_us is not None
         points = Columns(segment.step, segment.time_unix_us, segment.value).between(self._window.low, self._window.high)
-        await self._give(
+        await self._merged(
             self._merge.add(points, first_step=segment.first_step, first_time_unix_us=segment.min_time_unix_us)
         )
 
     async def go_to(self, position: int) -> None:
-        """Ends the current series, and the following ones without segments; begins the one at `position`, with its hot
-        points waiting."""
+        """Emits the rest of the current series, and series without segments up to `position`; begins the one at
+        `position` with its hot points."""
         while self._position < position:
             if self._position >= self._window.start:
-                await self._give(self._merge.finish())
+                await self._merged(self._merge.finish())
                 await self._send(self._rechunker.finish())
             self._position += 1
             if self._position < self._window.end:
                 points = self._window.of(self._position)
-                await self._give(self._merge.add(points, first_step=MIN_STEP, first_time_unix_us=MIN_STEP))
+                await self._merged(self._merge.add(points, first_step=MIN_STEP, first_time_unix_us=MIN_STEP))
 
-    async def _give(self, parts: Iterable[Columns]) -> None:
+    async def _merged(self, parts: Iterable[Columns]) -> None:
         for part in parts:
             await self._send(self._rechunker.add(part))
 

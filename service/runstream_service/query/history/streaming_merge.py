@@ -1,7 +1,7 @@
-"""Merges sources of points of one series. Each source is in order, and sources arrive in the order of their beginnings.
+"""Merges sources of points of one series. Each source is sorted, and sources arrive in the order of their first points.
 
-Nothing that follows can precede the points before the beginning of the newest source, so these are returned at once.
-Only points of overlapping sources are held and sorted.
+No later source can have points before the first point of the newest source. So all points before that are returned at
+once, and only points of overlapping sources are held and sorted.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from runstream_service.query.reading.columns import Columns, joined
 
 
 class StreamingMerge:
-    """The merge of one series."""
+    """Merges the sources of one series."""
 
     def __init__(self) -> None:
         self._waiting: list[Columns] = []
 
     def add(self, source: Columns, *, first_step: int, first_time_unix_us: int) -> Iterator[Columns]:
-        """Adds a source. No point of it, or of later sources, is before (first_step, first_time). Yields the points
-        that are next in order."""
+        """Adds a source. No point of it or of later sources is before (first_step, first_time_unix_us). Yields the
+        points before that, which are complete."""
         ready, waiting = [], []
         for points in self._waiting:
-            cut = points.place_of(first_step, first_time_unix_us)
+            cut = points.count_before(first_step, first_time_unix_us)
             if cut:
                 ready.append(points.part(None, cut))
             if cut < len(points):
@@ -34,14 +34,14 @@ class StreamingMerge:
             yield joined(ready).in_order()
 
     def finish(self) -> Iterator[Columns]:
-        """Yields the remaining points."""
+        """Yields the remaining points, after the last source."""
         if self._waiting:
             yield joined(self._waiting).in_order()
         self._waiting = []
 
 
 class Rechunker:
-    """Points in whatever portions -> pieces of exactly `size` points, the last one shorter."""
+    """Turns points in portions of any size into pieces of exactly `size` points; only the last piece is shorter."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -62,7 +62,7 @@ class Rechunker:
         self._count -= full
 
     def finish(self) -> Iterator[Columns]:
-        """Yields the last piece."""
+        """Yields the last piece, if any points are left."""
         if self._count:
             yield joined(self._parts)
         self._parts, self._count = [], 0

@@ -1,7 +1,7 @@
-"""What do MLflow's clients see, which know neither ranks nor attempts, nor more of a time than its milliseconds?
+"""Points as MLflow's clients see them: without ranks and attempts, and with times in milliseconds.
 
-primary_series.py   which rank and attempt of a key they see
-metric_rows.py      rows: points that are equal for such a client are one row; pages of rows
-downsample.py       a few rows of each run, evenly spread over all of them
-run_metrics.py      what MLflow's routes call for all this
+primary_series.py   chooses the rank and attempt of a key that they see
+metric_rows.py      turns points into rows (points that are equal for MLflow are one row), and reads pages of rows
+downsample.py       reads a sample of the rows of each run, evenly spread
+run_metrics.py      what MLflow's routes call
 """

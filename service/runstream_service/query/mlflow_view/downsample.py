@@ -1,8 +1,8 @@
 """Reads a sample of the rows of each run, and as few points as possible for that.
 
-The number of rows determines which rows are in the sample. If the steps of a segment are regular, and nothing else has
-points among them, each of its points is one row, with a known place in the order: only the wanted points of such a
-segment are read. All other segments are read completely, as two of their points may be one row.
+The number of rows determines which rows are in the sample. If the steps of a segment are regular, and no other source
+has points among them, each of its points is one row, whose position among all rows is known: only the wanted points of
+such a segment are read. All other segments are read completely, as two of their points may be one row.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from runstream_service.query.reading.read_transaction import ReadTransaction
     from runstream_service.query.reading.series import StoredSeries
 
-# Where more than one point in this many is wanted, it is faster to read whole segments than single points of them.
+# If more than one of this many points is wanted, it is faster to read whole segments than single points.
 MIN_POINTS_PER_SAMPLE = 8
 
 
 async def read_samples(
     transaction: ReadTransaction, stored: Sequence[StoredSeries], steps: tuple[int, int], count: int
 ) -> dict[str, MetricRows]:
-    """For each run id, at most `count` rows with steps in a range (inclusive), evenly spread over its rows in the order
-    (step, timestamp, value), including the last one."""
+    """For each run id, at most `count` rows with steps in an inclusive range, evenly spread over its rows in the order
+    (step, timestamp, value). The last row is always among them."""
     found: dict[str, MetricRows] = {}
     async with aclosing(sources_by_run(transaction, stored, Range(Axis.STEP, *steps))) as batches:
         async for batch in batches:
@@ -53,8 +53,8 @@ async def read_samples(
 
 
 def sample_positions(rows: int, count: int) -> Int64:
-    """The indexes of the sample of some rows: the first row of each bucket of SQL's NTILE(count), but the last row of
-    all in place of the last one of these."""
+    """The indexes of a sample of `rows` rows: the first row of each bucket of SQL's NTILE(count), except that the last
+    index is that of the last row."""
     if rows <= count:
         return np.arange(rows, dtype=np.int64)
     size, larger = divmod(rows, count)
@@ -65,7 +65,7 @@ def sample_positions(rows: int, count: int) -> Int64:
 
 
 class _Sample:
-    """The sample of one run; its sources are its attempts."""
+    """The sample of one run. `sources`: one for each of its attempts."""
 
     def __init__(self, sources: Sequence[CurveSources], count: int) -> None:
         self._count = count
@@ -77,18 +77,20 @@ class _Sample:
         self._segments = _joined([_segments(one, its) for one, its in zip(sources, by_point, strict=True)])
 
     async def read_whole(self, transaction: ReadTransaction) -> None:
-        """Reads the segments that have to be read completely. After that, the wanted points of the others are known."""
+        """Reads the segments that have to be read completely, and then decides which single points of the others to
+        read."""
         await read_arrays([transaction], self._builders)
         await compute(self._points, self._choose)
 
     def _choose(self) -> None:
-        """Takes the wanted rows of the segments that were read, and notes the wanted points of the others."""
+        """Takes the wanted rows of the segments that were read, and records the wanted points of the others."""
         parts = [builder.collected() for builder in self._builders]
         step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         self._builders = []
         whole, segments = rows_of(step, time, value), self._segments
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(segments.points)])
-        # Where the segments begin among all rows; and for each wanted row the segment that begins at or before it.
+        # The index of the first row of each segment among all rows; and for each wanted row, the last segment that
+        # begins at or before it.
         starts = before[:-1] + np.searchsorted(whole.step, segments.step)
         wanted = sample_positions(int(before[-1]) + len(whole), self._count)
         number = np.searchsorted(starts, wanted, "right") - 1
@@ -105,7 +107,8 @@ class _Sample:
         self._step = segments.step[number] + offset * segments.stride[number]
 
     def take(self, time_unix_us: Int64, value: Float64) -> None:
-        """Times and values of the points at `position` of the segments at `ctid` of `series_id`."""
+        """Fill in the single points, with the times and values at `position` of the segments at `ctid` of
+        `series_id`."""
         self._put(self._single, MetricRows(self._step, time_unix_us // 1_000, without_infinities(value)))
 
     def _put(self, where: NDArray[np.bool_], rows: MetricRows) -> None:
@@ -116,8 +119,8 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Segments:
-    """Segments of which single points are read, from their first point in the range: its step, its position, and the
-    number of points from there on."""
+    """Segments of which single points are read. `step` and `position` are those of their first point in the range,
+    `points` is the number of points from there on."""
 
     series_id: Int64
     ctid: Int64
@@ -128,12 +131,13 @@ class _Segments:
 
 
 def _readable_by_point(sources: Sequence[CurveSources], count: int) -> list[NDArray[np.bool_]]:
-    """The segments of each source of which single points may be read."""
+    """For each source, whether single points may be read of each of its segments."""
     points = np.concatenate([one.point_count for one in sources])
     stride = np.concatenate([one.step_stride for one in sources])
     first, last = (np.concatenate(column) for column in zip(*((one.first, one.last) for one in sources), strict=True))
     hot = np.sort(np.concatenate([one.hot_position for one in sources]))
-    # With these tiebreakers, spans that only touch overlap: the order of rows with the same step is not known here.
+    # With these tiebreakers, spans that touch count as overlapping: the order of rows with the same step is not known
+    # here.
     begin, end, inner = (first, np.full(len(first), 0)), (last, np.full(len(last), 2)), (hot, np.full(len(hot), 1))
     found = ((stride > 0) | (points == 1)) & ~overlapping(begin, end, inner)
     if points.sum() + len(hot) < MIN_POINTS_PER_SAMPLE * count:
@@ -158,7 +162,7 @@ def _segments(sources: CurveSources, chosen: NDArray[np.bool_]) -> _Segments:
 
 
 def _joined(parts: Sequence[_Segments]) -> _Segments:
-    """All segments that have points, in the order of their steps."""
+    """All segments that have points in the range, in the order of their steps."""
     columns = [np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(_Segments)]
     joined = _Segments(*columns)
     order = np.argsort(joined.step)
@@ -186,7 +190,7 @@ async def _read_points(transaction: ReadTransaction, samples: Sequence[_Sample])
 
 
 def _share_out(samples: Sequence[_Sample], data: bytes) -> None:
-    """Gives each sample its points, from a COPY of those of all samples."""
+    """Hand each sample its points, from a COPY of the points of all samples."""
     rows = POINT.rows(body(data))
     assert len(rows) == sum(len(sample.position) for sample in samples), "a segment is gone within a snapshot"
     rows = rows[np.argsort(rows["number"])]

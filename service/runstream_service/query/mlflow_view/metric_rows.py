@@ -1,7 +1,7 @@
-"""Points as callers see them that know neither ranks nor attempts, and only milliseconds: MLflow's clients.
+"""Turns points into rows as MLflow's clients see them: with times in milliseconds, and without ranks and attempts.
 
-Points that are equal for such a caller are one row: requests that were repeated in another form leave such points, and
-MLflow has each of them once.
+Points that are equal for such a client are one row. They come from requests that were repeated in another form;
+MLflow's server stores them once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MetricRows:
-    """Points of one key of one run; row i of every column is one point. Infinities are the largest doubles."""
+    """Rows of one key of one run, in columns. Infinities are replaced by the largest doubles."""
 
     step: Int64
     timestamp_ms: Int64
@@ -36,7 +36,7 @@ class MetricRows:
         return len(self.step)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> MetricRows:
-        """Some of the rows."""
+        """The rows at these positions."""
         return MetricRows(self.step[rows], self.timestamp_ms[rows], self.value[rows])
 
     def by_time(self) -> MetricRows:
@@ -47,7 +47,7 @@ class MetricRows:
         return self.take(order)
 
     def after(self, page_key: PageKey) -> MetricRows:
-        """The rows after a key in the order of by_time."""
+        """The rows after a page key. The rows must be in the order of by_time."""
         later = np.zeros(len(self), np.bool_)
         same = np.ones(len(self), np.bool_)
         columns = (self.timestamp_ms, self.step, comparable(self.value), np.isnan(self.value))
@@ -59,7 +59,7 @@ class MetricRows:
         return self.take(later)
 
     def page_key(self, row: int) -> PageKey:
-        """The key of a row in the order of by_time."""
+        """The page key of a row."""
         is_nan = bool(np.isnan(self.value[row]))
         value = 0.0 if is_nan else float(self.value[row])
         return PageKey(int(self.timestamp_ms[row]), int(self.step[row]), value, is_nan)
@@ -67,7 +67,7 @@ class MetricRows:
 
 @dataclass(frozen=True, slots=True)
 class PageKey:
-    """The position of a row in the order of by_time: a page begins after the last row of the one before."""
+    """The position of a row in the order of by_time. A page begins after the key of the last row of the page before."""
 
     timestamp_ms: int
     step: int
@@ -76,9 +76,10 @@ class PageKey:
 
 
 def rows_of(step: Int64, time_unix_us: Int64, value: Float64) -> MetricRows:
-    """Points in any order -> distinct rows by (step, timestamp, value), where NaN counts as 0, and comes after 0."""
+    """Turn points in any order into distinct rows, sorted by (step, timestamp, value), where NaN counts as 0, and comes
+    after 0."""
     rows = MetricRows(step, time_unix_us // 1_000, without_infinities(value))
-    # Nearly always all steps are different. Sorting by one column is fast if they are nearly in order.
+    # Nearly always all steps are distinct. Sorting by one column is fast if they are nearly in order.
     order = np.argsort(step, kind="stable")
     if _rises(step[order]):
         return rows.take(order)
@@ -102,8 +103,8 @@ NO_ROWS = MetricRows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, n
 async def read_page(
     transaction: ReadTransaction, sources: Sequence[CurveSources], after: PageKey | None, limit: int | None
 ) -> MetricRows:
-    """The rows after a key, or all rows, by (timestamp, step, value). If there are more than `limit`, at least one
-    more than `limit` is returned, without gaps. The sources are on the time axis, from that key on."""
+    """The rows after a page key (None: all rows), by (timestamp, step, value). If there are more than `limit`, returns
+    more than `limit` of them, without gaps. The sources are on the time axis, from the page key on."""
     builders = [CurveBuilder(one, None) for one in sources]
     if not builders:
         return NO_ROWS
@@ -129,7 +130,7 @@ async def read_page(
         rows = rows.take(rows.timestamp_ms < first[by_time[read]] // 1_000)
         if limit is not None and len(rows) > limit:
             return rows
-        # Too few rows: segments may overlap, and points may be equal, or before the page.
+        # Too few rows, since segments may overlap, and points may be equal or before the page: read more segments.
         wanted = 2 * int(total[read - 1])
 
 

@@ -1,7 +1,7 @@
-"""What callers see that know neither ranks nor attempts, such as MLflow's clients.
+"""Chooses the ranks and attempts that MLflow's clients see, who know neither.
 
-Latest values: one per key, that of the lowest rank and its newest attempt. Rows: those of all attempts of the lowest
-rank.
+Of latest values they see one per key: that of the lowest rank and its newest attempt. Of rows they see those of all
+attempts of the lowest rank.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ async def read_primary_points(latest: Latest, caller: Caller, run_ids: Sequence[
 
 
 def primary_points(points: LatestPoints) -> LatestPoints:
-    """For each run and key, the point of the newest attempt of the lowest rank that logged it; best values are those of
-    all ranks and attempts.
+    """For each run and key, the point of the newest attempt of the lowest rank. Best values are those of all ranks and
+    attempts.
 
     The points must be in the order (run, key, rank, attempt).
     """
@@ -46,8 +46,8 @@ def primary_points(points: LatestPoints) -> LatestPoints:
         return points
     new_key = _changes(points.run_index) | _changes(points.key_index)
     new_rank = new_key | _changes(points.rank)
-    # The rows of a key's lowest rank are those from where the key begins to where the rank changes; the last is the
-    # newest.
+    # The rows of the lowest rank of a key are those from the first row of the key to where the rank changes. The last
+    # of them is the newest attempt.
     starts = np.flatnonzero(new_rank)
     ends = np.append(starts[1:], len(points)) - 1
     found = points.take(ends[new_key[starts]])
@@ -63,7 +63,7 @@ def _changes(column: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[t
 async def primary_rank_series(
     transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], key: str
 ) -> list[StoredSeries]:
-    """All attempts of the lowest rank of a key, for each run."""
+    """For each run, the series of a key of the lowest rank: one for each attempt."""
     stored = await series_of_runs(transaction, caller, list(dict.fromkeys(run_ids)), [key])
     chosen: list[StoredSeries] = []
     for _, of_run in groupby(stored, key=lambda one: one.series.run_id):
@@ -75,8 +75,8 @@ async def primary_rank_series(
 async def sources_by_run(
     transaction: ReadTransaction, stored: Sequence[StoredSeries], wanted: Range
 ) -> AsyncGenerator[list[tuple[str, list[CurveSources]]], None]:
-    """Yields the sources of some runs at a time, in their order, by run id. All attempts are included: none replaces
-    another one. Runs without points may be left out."""
+    """Yields (run id, sources) of all runs, in their order, some runs at a time. There is one source for each attempt;
+    none replaces another. Runs without points may be left out."""
     waiting: list[CurveSources] = []
     async with aclosing(batches(transaction, [Curve((one,)) for one in stored], wanted)) as found:
         async for batch in found:

@@ -1,5 +1,5 @@
-"""Reads the points of one key of runs, as MLflow's clients see them (metric_rows.py): if several ranks logged the key,
-all attempts of the lowest rank."""
+"""Reads rows of one key, as MLflow's clients see them (metric_rows.py). If several ranks logged the key, they are those
+of the lowest rank, of all attempts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RUNS_AT_ONCE = 10
 
 
 class RunMetrics:
-    """Reads rows of metrics. Missing runs and keys have no rows.
+    """Reads rows of metrics. Runs and keys that do not exist have no rows.
 
     All methods raise InvalidField, ReadTooSlow and DatabaseUnavailable.
     """
@@ -36,8 +36,8 @@ class RunMetrics:
     async def history(
         self, caller: Caller, run_id: UUID, key: str, *, after: PageKey | None = None, limit: int | None = None
     ) -> tuple[MetricRows, PageKey | None]:
-        """At most `limit` rows by (timestamp, step, value), after a key. If there are more, also the key after
-        which they follow."""
+        """At most `limit` rows after a page key, by (timestamp, step, value); and the page key of the last one if there
+        are more."""
         rows = NO_ROWS
         async with self._read_pool.transaction() as transaction:
             stored = await primary_rank_series(transaction, caller, [run_id], key)
@@ -57,7 +57,7 @@ class RunMetrics:
         """At most `limit` rows of all runs together: run by run as requested, each by (timestamp, step, value)."""
         found: list[tuple[str, MetricRows]] = []
         async with self._read_pool.transaction() as transaction:
-            # A few runs at a time: usually the first ones fill the answer.
+            # Read a few runs at a time: usually the first ones have enough rows.
             for start in range(0, len(run_ids), _RUNS_AT_ONCE):
                 stored = await primary_rank_series(transaction, caller, run_ids[start : start + _RUNS_AT_ONCE], key)
                 async with aclosing(sources_by_run(transaction, stored, Range(Axis.TIME))) as batches:
@@ -74,8 +74,8 @@ class RunMetrics:
     async def samples(
         self, caller: Caller, run_ids: Sequence[UUID], key: str, steps: tuple[int, int], count: int
     ) -> dict[str, MetricRows]:
-        """For each run id, at most `count` rows with steps in a range (inclusive), evenly spread over its rows in the
-        order (step, timestamp, value), including the last one."""
+        """For each run id, at most `count` rows with steps in an inclusive range, evenly spread over its rows in the
+        order (step, timestamp, value). The last row is always among them."""
         async with self._read_pool.transaction() as transaction:
             stored = await primary_rank_series(transaction, caller, run_ids, key)
             return await read_samples(transaction, stored, steps, count)

@@ -1,4 +1,4 @@
-"""Points as columns, in the order (step, time)."""
+"""Points of one series as columns, mostly in the order (step, time)."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Columns:
         return len(self.step)
 
     def part(self, start: int | None, end: int | None) -> Columns:
-        """A slice of the points; nothing is copied."""
+        """The points from `start` up to `end`; nothing is copied."""
         return Columns(self.step[start:end], self.time_unix_us[start:end], self.value[start:end])
 
-    def at(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
-        """Some of the points, copied."""
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
+        """The points at these positions, copied."""
         return Columns(self.step[which], self.time_unix_us[which], self.value[which])
 
-    def place_of(self, step: int, time_unix_us: int) -> int:
-        """How many points are before (step, time). The points must be in order."""
+    def count_before(self, step: int, time_unix_us: int) -> int:
+        """How many points are before (step, time). The points must be sorted."""
         start = int(np.searchsorted(self.step, step, "left"))
         end = int(np.searchsorted(self.step, step, "right"))
         return start + int(np.searchsorted(self.time_unix_us[start:end], time_unix_us, "left"))
 
     def between(self, min_step: int, max_step: int) -> Columns:
-        """The points with steps from `min_step` to `max_step`. The points must be in order."""
+        """The points with steps from `min_step` to `max_step`, both included. The points must be sorted."""
         if not len(self) or (self.step[0] >= min_step and self.step[-1] <= max_step):
             return self
         return self.part(
@@ -43,7 +43,7 @@ class Columns:
         )
 
     def in_order(self) -> Columns:
-        """The same points by (step, time). Points that are in order already, as most are, are only compared once."""
+        """The points sorted by (step, time). Points that are sorted already, as most are, are not copied."""
         later = self.step[1:] > self.step[:-1]
         if later.all() or (later | ((self.step[1:] == self.step[:-1]) & self._time_rises())).all():
             return self
@@ -56,7 +56,7 @@ class Columns:
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
-    """Concatenates columns."""
+    """All points of `parts`, of which there is at least one, in their order."""
     if len(parts) == 1:
         return parts[0]
     return Columns(

@@ -1,4 +1,4 @@
-"""Reads hot points of some series in windows, so that memory is bounded however many there are."""
+"""Reads the hot points of some series in windows, so that memory is bounded however many points there are."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ if TYPE_CHECKING:
     from runstream_service.query.reading.read_transaction import ReadTransaction
     from runstream_service.stores.hot_batches import HotPoints
 
-# Most points of a window; each takes 32 bytes, and twice that while they are sorted.
+# The most points of a window; each takes 32 bytes, and twice that while they are sorted.
 MAX_POINTS = 1_000_000
-# Most points of one series, for readers that need all of it at once; and of one step of one series. Only a backfill has
-# more, and it is in segments after a minute or two.
+# The most hot points of one series, for reads that need all of them at once; or of one step of one series. Only a
+# backfill has more, and its points are in segments after a minute or two.
 MAX_POINTS_OF_ONE = 2_000_000
 _RETRY_AFTER_S = 10.0
-# Decoded at once, in a thread unless it is little: 16 bytes a point, so 100,000 of them.
+# How many bytes are decoded at once, at 16 bytes a point: 100,000 points, in a thread. Up to _FEW_BYTES are decoded on
+# the event loop.
 _BLOCK_BYTES = 1_600_000
 _FEW_BYTES = 50_000
-# An idle system has no hot points, and to check that takes less than 1 ms.
+# For more series than this, check first whether there are any hot points: that takes less than 1 ms, and an idle system
+# has none.
 _MANY_SERIES = 1_000
 
 
 class HotWindow:
-    """Hot points of the series from `start` to `end` of a query, by the position of the series: those with steps from
-    `low` to `high`, which are all requested steps unless the window is a part of one series."""
+    """The hot points of the series at positions `start` to `end` of a query, with steps from `low` to `high`. These are
+    all requested steps, unless the window is a part of one series."""
 
     def __init__(self, start: int, end: int, low: int, high: int, points: _OrderedPoints) -> None:
         self.start = start
@@ -54,14 +56,15 @@ class HotWindow:
         return len(self._points)
 
     def of(self, position: int) -> Columns:
-        """The points of one series in order."""
+        """The points of the series at a position, sorted."""
         at = position - self.start
         if self._first[at] == self._first[at + 1]:
             return NO_POINTS
         return self._points.part(int(self._first[at]), int(self._first[at + 1]))
 
     def latest(self) -> tuple[NDArray[np.int64], Columns]:
-        """The point of each series with the greatest (step, time, value), where NaN compares as 0, and its position."""
+        """The positions of the series that have points here, and the latest point of each: the greatest (step, time,
+        value), where NaN compares as 0."""
         points, position = self._points, self._position
         if not len(points):
             return np.zeros(0, np.int64), points
@@ -74,10 +77,10 @@ class HotWindow:
         last = last[order]
         ends = np.flatnonzero(np.diff(position[last], append=-1))
         last = last[ends]
-        return position[last].astype(np.int64) + self.start, points.at(last)
+        return position[last].astype(np.int64) + self.start, points.take(last)
 
     def best(self) -> tuple[NDArray[np.int64], BestValues]:
-        """The position of each series with points here, and its best values."""
+        """The positions of the series that have points here, and the best values of each."""
         starts = np.flatnonzero(np.diff(self._position, prepend=-1))
         position = self._position[starts].astype(np.int64) + self.start
         return position, best_values(self._points.value, self._points.step, starts)
@@ -94,14 +97,14 @@ async def windows(
     max_points: int | None = None,
     divide: bool = False,
 ) -> AsyncGenerator[HotWindow, None]:
-    """Yields windows over all series, in their order, each with at most `max_points` points unless it is one series.
-    `runs` and `ranks` are those of the series: batches are found by them.
+    """Yields windows over all series, in their order. A window has at most `max_points` points, or a single series.
+    `runs` and `ranks`: those of the series, by which batches are found.
 
     `divide`: a series with more points is divided by steps into several windows. Each window reads the batches again,
-    so there are as few as memory allows; nearly always one.
+    so there are as few windows as memory allows; nearly always one.
 
     Raises:
-        Overloaded: one series, or with `divide` one step of one, has more than MAX_POINTS_OF_ONE.
+        Overloaded: one series, or with `divide` one step of one series, has more than MAX_POINTS_OF_ONE hot points.
     """
     start, low = 0, min_step
     while start < len(series_ids):
@@ -133,8 +136,8 @@ _OrderedPoints: TypeAlias = "tuple[NDArray[np.int32], Columns]"
 
 
 class _Collector:
-    """Keeps the points of as many series as fit, from the first on; or, if a series may be divided, of as many of its
-    steps as fit."""
+    """Collects the points of one window: of as many series as fit, from the first on; or, if a series may be divided,
+    of as many of its steps as fit. Afterwards `end` and `high` say which were left for the next window."""
 
     def __init__(
         self,
@@ -156,16 +159,16 @@ class _Collector:
         self._blocks: list[_OrderedPoints] = []
         self._count = 0
         self._too_many = False
-        self._lowest = MAX_STEP  # of all steps that were kept
+        self._lowest = MAX_STEP  # the lowest step that was kept
 
     async def receive(self, data: bytes) -> None:
-        """Takes a portion of the COPY."""
+        """Add a portion of the COPY; decodes it when there is enough."""
         self._stream.feed(data)
         if self._stream.waiting_bytes >= _BLOCK_BYTES:
             await threads.READS.run(self._take)
 
     async def finish(self) -> _OrderedPoints:
-        """The points that fit, in order; equal (step, time) of a series stay in the order of arrival. Raises
+        """The points that fit, sorted. Points of a series with equal (step, time) stay in the order of arrival. Raises
         Overloaded."""
         if self._stream.waiting_bytes <= _FEW_BYTES:
             self._add(self._stream.finish())
@@ -191,7 +194,7 @@ class _Collector:
         if _in_order(position, points):
             return position, points
         order = np.lexsort((points.time_unix_us, points.step, position))
-        return position[order], points.at(order)
+        return position[order], points.take(order)
 
     def _add(self, points: HotPoints) -> None:
         if self._too_many or not len(points):
@@ -208,13 +211,13 @@ class _Collector:
         if self._count > self._max_points and self.end == 1 and self._divide and self.high > self._lowest:
             self._evict_steps()
         if self._count > max(self._max_points, MAX_POINTS_OF_ONE) and self.end == 1:
-            # Not raised here: the driver would wait in vain for the rest of the COPY.
+            # Raise it in `finish`: if the sink raised, the driver would wait in vain for the rest of the COPY.
             self._too_many, self._blocks = True, []
 
     def _keep(self, position: NDArray[np.int32], points: Columns) -> None:
         inside = (position < self.end) & (points.step <= self.high)
         if not inside.all():
-            position, points = position[inside], points.at(inside)
+            position, points = position[inside], points.take(inside)
         if len(position):
             self._blocks.append((position, points))
             self._count += len(position)
@@ -226,7 +229,7 @@ class _Collector:
             self._keep(position, points)
 
     def _evict_series(self) -> None:
-        """Leaves as many of the last series to the next window as it takes to have half of the room free again."""
+        """Leaves series to the next window, from the last on, until half of the room is free again."""
         counts = np.zeros(self.end, np.int64)
         for position, _ in self._blocks:
             counts += np.bincount(position, minlength=self.end)
@@ -235,8 +238,8 @@ class _Collector:
         self._keep_again()
 
     def _evict_steps(self) -> None:
-        """Leaves as many of the highest steps to the next window as it takes to have half of the room free again, or
-        all but one."""
+        """Leaves steps to the next window, from the highest on, until half of the room is free again, or one step is
+        left."""
         steps = np.concatenate([points.step for _, points in self._blocks])
         half = int(np.partition(steps, self._max_points // 2)[self._max_points // 2])
         self.high = half - 1 if half > self._lowest else self._lowest

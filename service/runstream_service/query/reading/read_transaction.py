@@ -1,9 +1,10 @@
-"""Read transactions: each answer reads a watermark, segments and hot batches that belong together, in one snapshot.
+"""Read transactions: a read gets the watermark, segments and hot batches in one snapshot, so that they fit together.
 
-    W = visible_epoch; segments of epochs <= W and hot batches of epochs > W contain every point once.
+    W = visible_epoch; segments of epochs <= W and hot batches of epochs > W together contain every point once.
 
-Segments are under MVCC; dropping a partition of hot batches is not. So, when everything is read, a new snapshot shows
-whether an epoch above W was dropped. If so, points may have been missing, and the read fails with ReadTooSlow.
+A snapshot protects segments (MVCC), but not hot batches from being dropped with their partition. So, when everything is
+read, a new snapshot shows whether an epoch above W was dropped. If so, points may be missing, and the read fails with
+ReadTooSlow.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class _HasReadPool(Protocol):
 S = TypeVar("S", bound=_HasReadPool)
 
 
-# What is sent together takes one round trip: under load, each of them waits for a processor on both sides.
+# Statements are sent together where possible. Each round trip saved is a wait for a processor on both sides, under
+# load.
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Partitions of hot batches have no statistics, so the planner might not choose their index. The savepoint is rolled
 # back, which undoes the settings and releases the locks: a replica that drops a partition waits for readers of hot
@@ -62,7 +64,8 @@ _MAX_WAITING, _WAIT_S = 200, 30.0
 
 
 class ReadTransaction:
-    """Runs the statements of a read. Points are read by COPY (stores/), everything else by fetch."""
+    """The transaction of one read, and the methods that run statements in it. Points are read by COPY (stores/),
+    everything else with `fetch`."""
 
     def __init__(self, connection: PooledConnection, visible_epoch: int, deadline: float) -> None:
         self._connection = connection
@@ -71,17 +74,17 @@ class ReadTransaction:
 
     @classmethod
     async def begin(cls, connection: PooledConnection) -> ReadTransaction:
-        """Takes a snapshot, and reads its watermark."""
+        """Begin a transaction on a connection, and read the watermark of its snapshot."""
         deadline = time.monotonic() + READ_TIMEOUT_S
         epoch = await number(connection, SQL["visible_epoch"], before=_BEGIN, timeout_s=READ_TIMEOUT_S)
         return cls(connection, epoch, deadline)
 
     async def commit(self) -> int:
-        """Ends it; returns the highest epoch whose hot batches are gone by now, in a new snapshot."""
+        """End the transaction. Returns the highest epoch whose hot batches are dropped by now, from a new snapshot."""
         return await number(self._connection, SQL["dropped_epoch"], before="COMMIT", timeout_s=self.left_s())
 
     async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows of a statement of points.sql."""
+        """The rows of the statement `name` of points.sql."""
         return await self._connection.fetch(SQL[name], *arguments, timeout=self.left_s())
 
     async def copy_sql(self, statement: str) -> bytes:
@@ -95,15 +98,15 @@ class ReadTransaction:
         return b"".join(portions)
 
     async def copy_of(self, name: str, *arguments: object) -> bytearray:
-        """The whole COPY of a statement of points.sql; takes two more round trips than one without parameters."""
+        """The whole COPY of the statement `name` of points.sql. Takes two round trips more than copy_sql."""
         return await self.copy_of_sql(SQL[name], *arguments)
 
     async def fetch_sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows of a composed statement."""
+        """The rows of a statement with parameters."""
         return await self._connection.fetch(statement, *arguments, timeout=self.left_s())
 
     async def copy_of_sql(self, statement: str, *arguments: object) -> bytearray:
-        """The whole COPY of a composed statement."""
+        """The whole COPY of a statement with parameters."""
         found = bytearray()
 
         async def keep(data: bytes) -> None:
@@ -115,27 +118,29 @@ class ReadTransaction:
         return found
 
     async def stream_sql(self, statement: str, sink: Sink, *, before: str = "", after: str = "") -> None:
-        """Passes a COPY to a sink as it arrives (see copy_rows.stream). Waits for the sink, and so does PostgreSQL."""
+        """Passes the COPY of a statement to `sink` as it arrives; PostgreSQL waits while the sink does
+        (copy_rows.stream)."""
         await stream(self._connection, statement, sink, before=before, after=after, timeout_s=self.left_s())
 
     async def force_custom_plans(self) -> None:
-        """Makes a plan for each statement's values from here on: in a search, they determine the best plan."""
+        """From here on, let PostgreSQL plan each statement for its values: in a search, they determine the best
+        plan."""
         await self._connection.execute(
             "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; "
             "SET LOCAL max_parallel_workers_per_gather = 0"
         )
 
     async def prefer_hash_lookups(self) -> None:
-        """Lets statements from here on scan each index once, whatever the planner estimates: it would read all of
-        20,000 runs to find a hundred. Looking up 10,000 of 400,000 latest values at once takes 3 ms, one after the
-        other 12 ms, and reading all of them 50 ms."""
+        """From here on, let statements scan each index once, whatever the planner estimates. By default it would read
+        all of 20,000 runs to find a hundred. (10,000 of 400,000 latest values: 3 ms if they are looked up at once, 12
+        ms one by one, 50 ms if all are read.)"""
         await self._connection.execute(
             "SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1; SET LOCAL enable_nestloop = off"
         )
 
     async def attach(self, connection: PooledConnection) -> ReadTransaction | None:
-        """Begins a transaction with the same snapshot on another connection; None if that leads to another server, for
-        instance after a failover, or if points are on several servers, which share no snapshot."""
+        """Begin a transaction with the same snapshot on another connection. None if that connection leads to another
+        server, for instance after a failover, or if points are distributed over servers that share no snapshot."""
         if not layout_of(connection).shares_snapshots:
             return None
         if server_start_id_of(connection) != server_start_id_of(self._connection):
@@ -150,7 +155,8 @@ class ReadTransaction:
         return found
 
     async def stream_hot(self, runs: Collection[UUID], ranks: Collection[int], *, sink: Sink) -> None:
-        """Passes the batches of some runs and ranks, and maybe others, to a sink that decodes them (BatchStream)."""
+        """Passes the hot batches of some runs and ranks to `sink`, for BatchStream. There may be batches of others,
+        too."""
         statement = hot_store.points_above(self.visible_epoch, runs, ranks)
         if layout_of(self._connection).takes_statements_together:
             await self.stream_sql(statement, sink, before="; ".join(_BEGIN_HOT), after="; ".join(_END_HOT))
@@ -164,11 +170,12 @@ class ReadTransaction:
             await self._connection.execute(statement, timeout=self.left_s())
 
     async def with_deadline(self, work: Coroutine[Any, Any, None]) -> None:
-        """Waits for the caller, but not beyond the time of the read: PostgreSQL cannot clean up in the meantime."""
+        """Run `work`, which waits for the caller of the read, until the read has to be over at the latest: an open
+        snapshot keeps PostgreSQL from removing old rows. Raises TimeoutError."""
         await with_timeout(work, self._deadline - time.monotonic())
 
     def left_s(self) -> float:
-        """Seconds until the read has to be over. Raises TimeoutError if there are none."""
+        """Seconds until the read has to be over. Raises TimeoutError if none are left."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -176,10 +183,10 @@ class ReadTransaction:
 
 
 class ReadPool:
-    """Opens read transactions, at most `max_reads` at a time: slow readers must not take all of the database's
-    connections. Others wait; their number and their time are bounded.
+    """Opens read transactions, at most `max_reads` at a time, so that slow reads do not take all connections of the
+    database. At most `max_waiting` further reads wait, each for at most `wait_s`.
 
-    With a thread, the database is the thread's, and whole reads run there (`run`).
+    With a `thread`, `database` has to be that of the thread, and whole reads run there (`run`).
     """
 
     def __init__(
@@ -203,7 +210,8 @@ class ReadPool:
         self._urgent = urgent
 
     async def run(self, read: Coroutine[Any, Any, T]) -> T:
-        """The result of a whole read, which runs where the connections are."""
+        """The result of a whole read, which runs on the loop that has the connections: that of the thread, if there is
+        one."""
         with contextlib.nullcontext() if self._urgent is None else self._urgent.under_way():
             return await (read if self._thread is None else self._thread.run(read))
 
@@ -212,10 +220,10 @@ class ReadPool:
         """A transaction whose snapshot holds until the end of the block.
 
         Raises:
-            ReadTooSlow: at the end; then what was read may not be complete.
-            DatabaseUnavailable: also if the block takes longer than READ_TIMEOUT_S.
-            LimitReached: the workspace has as many reads under way as it may; nothing was read.
-            Overloaded: too many wait for their turn, or this one did for too long; nothing was read.
+            ReadTooSlow: at the end; what was read may not be complete.
+            DatabaseUnavailable: the database does not answer, or the block takes longer than READ_TIMEOUT_S.
+            LimitReached: the workspace has as many reads under way as its limits allow; nothing was read.
+            Overloaded: too many reads wait, or this one has waited for too long; nothing was read.
         """
         async with self._slot(), self._slots.slot(wait_s=self._wait_s), self._database.acquire() as connection:
             with _as_database_unavailable():
@@ -224,11 +232,14 @@ class ReadPool:
                     yield transaction
                     dropped_epoch = await transaction.commit()
         if dropped_epoch > transaction.visible_epoch:
-            raise ReadTooSlow("the points that were being read were moved meanwhile; ask again, for less at a time")
+            raise ReadTooSlow(
+                "the read took so long that points were moved to other tables meanwhile, and the result may not be "
+                "complete; ask again, for fewer series or steps at a time"
+            )
 
     @contextlib.asynccontextmanager
     async def readers(self, transaction: ReadTransaction, *, two: bool) -> AsyncIterator[list[ReadTransaction]]:
-        """The transaction, and one more with its snapshot if two are wanted and there is a free connection."""
+        """The transaction; and with `two` a second one with the same snapshot, if there is a free connection."""
         if not two:
             yield [transaction]
             return
@@ -237,8 +248,8 @@ class ReadPool:
 
     @contextlib.asynccontextmanager
     async def second_connection(self, transaction: ReadTransaction) -> AsyncIterator[ReadTransaction | None]:
-        """The same snapshot on one more connection, to read two things at a time; None if the pool has no free one: a
-        read that has a connection must not wait for another one."""
+        """A transaction with the same snapshot on another connection, to run two statements at a time. None if the pool
+        has no free connection: a read that holds one must not wait for another."""
         if self._database.in_use >= self._database.capacity:
             yield None
             return
@@ -250,8 +261,8 @@ class ReadPool:
 
 
 async def all_ended(reading: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of statements on connections of their own. All have to end before the failure of one ends the
-    transactions in which they read."""
+    """The results of statements that run on different connections. If one fails, waits until all have ended before it
+    raises the error: that ends the transactions in which they read."""
     results: list[T] = []
     for found in await asyncio.gather(*reading, return_exceptions=True):
         if isinstance(found, BaseException):
@@ -263,7 +274,7 @@ async def all_ended(reading: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 def whole_read(
     method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """For a method that is a whole read: it runs where the connections of its `_read_pool` are."""
+    """Decorator of a method that is a whole read: runs it with `ReadPool.run` of its `_read_pool`."""
 
     @functools.wraps(method)
     async def run(self: S, /, *arguments: P.args, **named: P.kwargs) -> T:
@@ -283,6 +294,6 @@ def _as_database_unavailable() -> Iterator[None]:
 
 
 async def compute(rows: int, function: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function that takes a fraction of a microsecond per row; in a thread if it would hold the event loop for
+    """Calls a function that takes a fraction of a microsecond per row; in a thread if it would block the event loop for
     milliseconds."""
     return function(*arguments) if rows <= _FEW_ROWS else await threads.READS.run(function, *arguments)

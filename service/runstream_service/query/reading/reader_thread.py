@@ -1,7 +1,8 @@
-"""A thread with an event loop of its own, on which reads run, and the connections that they use.
+"""A thread with its own event loop and connections, in which reads run.
 
-Ingest fills the event loop of the front end: while hundreds of streams push, each await there takes ten milliseconds or
-more, and a read awaits PostgreSQL dozens of times. Here it awaits only what it needs, and its caller awaits one answer.
+Ingest keeps the event loop of the front end busy: with hundreds of streams, each await there takes ten milliseconds or
+more, and a read awaits PostgreSQL dozens of times. In this thread a read waits for PostgreSQL only, and its caller
+awaits one result.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _PING_EVERY_S = 2.0
 
 
 class ReaderThread:
-    """`start`, then any number of `run`, then `stop`. Each is called on another event loop than that of the thread.
+    """Call `start`, then `run` any number of times, then `stop`, all on the event loop of the front end.
 
-    It bounds nothing: ReadPool bounds how many reads run and wait, and READ_TIMEOUT_S how long each takes.
+    It has no bounds of its own: ReadPool bounds how many reads run and wait, and READ_TIMEOUT_S how long each takes.
     """
 
     def __init__(self) -> None:
@@ -61,11 +62,11 @@ class ReaderThread:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def ended(self) -> None:
-        """Returns when the thread has ended, which it only does in `stop`. Raises what ended it."""
+        """Returns when the thread has ended after `stop`. Raises the error that ended it otherwise."""
         await asyncio.wrap_future(self._ended)
 
     async def stop(self, *, within_s: float) -> None:
-        """Ends the reads under way, and closes the connections."""
+        """Cancels the reads under way, closes the connections, and ends the thread."""
         await self.run(self._close(within_s))
         self._loop.call_soon_threadsafe(self._loop.stop)
 
@@ -83,8 +84,8 @@ class ReaderThread:
         self._pings = asyncio.create_task(self._ping())
 
     async def _ping(self) -> None:
-        """Replaces connections to a server that is gone, or that have gone silent (Database.ping). The front end, which
-        pings for itself, reports that the database is away."""
+        """Closes connections to a server that is gone, and silent ones (Database.ping). Errors are ignored: the front
+        end has its own ping, and reports that the database is away."""
         while True:
             with contextlib.suppress(CoreError, TimeoutError, asyncio.TimeoutError):
                 await self.database.ping()
@@ -101,7 +102,7 @@ class ReaderThread:
 
 
 def in_this_loop(emit: Emit) -> Emit:
-    """`emit`, to be called from any loop: it runs in the present one, and is awaited there."""
+    """A version of `emit` that may be called on any event loop, and runs on the current one."""
     own = asyncio.get_running_loop()
 
     @functools.wraps(emit)

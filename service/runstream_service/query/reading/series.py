@@ -30,19 +30,19 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """A series and its id."""
+    """A series with its id in the database."""
 
     series_id: int
     series: Series
 
 
 def runs_of(stored: Iterable[StoredSeries]) -> set[UUID]:
-    """The runs of some series."""
+    """The distinct runs of some series."""
     return {UUID(run_id) for run_id in {one.series.run_id for one in stored}}
 
 
 def ranks_of(stored: Iterable[StoredSeries]) -> set[int]:
-    """The ranks of some series."""
+    """The distinct ranks of some series."""
     return {one.series.rank for one in stored}
 
 
@@ -55,11 +55,12 @@ async def series_of_run(
     rank: int | None = None,
     attempt: int | None = None,
 ) -> list[StoredSeries]:
-    """The series of a run in the order (key, rank, attempt); no keys mean all. Series that are being purged are left
-    out.
+    """The series of a run, in the order (key, rank, attempt). No keys mean all keys. Series that are being purged are
+    left out.
 
     Raises:
-        InvalidField, RunNotFound.
+        InvalidField: the run id or a key is malformed.
+        RunNotFound.
     """
     uid = parse_run_id(run_id, field="run_id")
     check_keys(keys)
@@ -80,7 +81,8 @@ async def series_of_runs(
     limit: int | None = None,
     by_key: bool = False,
 ) -> list[StoredSeries]:
-    """The series of several runs, in their order or by key; at most `limit` series. Missing runs have none."""
+    """The series of several runs, in the order of the runs, or with `by_key` of the keys; at most `limit`. Runs that do
+    not exist have none."""
     statement = "series_of_runs_by_key" if by_key else "series_of_runs"
     rows = await transaction.fetch(statement, caller.workspace_id, run_ids, list(keys) or None, rank, attempt, limit)
     return [StoredSeries(row[0], Series(row[1].hex, row[2], row[3], row[4])) for row in rows]
@@ -95,7 +97,7 @@ async def count_curves(
     rank: int | None = None,
     attempt: int | None = None,
 ) -> int:
-    """How many curves the series of several runs make: those of one run, key and rank are one."""
+    """How many curves several runs have. All series of one run, key and rank are one curve."""
     rows = await transaction.fetch(
         "count_curves_of_runs", caller.workspace_id, run_ids, list(keys) or None, rank, attempt
     )
@@ -103,7 +105,7 @@ async def count_curves(
 
 
 async def check_runs(transaction: ReadTransaction, caller: Caller, run_ids: Sequence[UUID], *, field: str) -> None:
-    """Raises RunNotFound if one of these runs does not exist."""
+    """Raises RunNotFound if any of these runs does not exist."""
     found = {row["run_id"] for row in await transaction.fetch("runs_found", caller.workspace_id, run_ids)}
     for run_id in run_ids:
         if run_id not in found:
@@ -111,7 +113,7 @@ async def check_runs(transaction: ReadTransaction, caller: Caller, run_ids: Sequ
 
 
 def check_keys(keys: Sequence[str], *, field: str = "keys") -> None:
-    """Raises InvalidField for more than 1,000 keys, or for an impossible key."""
+    """Raises InvalidField for more than MAX_KEYS keys, or for a key that no series can have."""
     if len(keys) > MAX_KEYS:
         raise InvalidField(f"{field}: has {len(keys):,} keys; at most {MAX_KEYS:,} are allowed", field=field)
     if any("\0" in key for key in keys):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.intp]
 
-# From this many runs on, a statement with their ids takes longer than reading the series of their whole experiments.
+# From this many runs on, it is faster to read the series of their whole experiments than to name the runs in a
+# statement.
 MANY_RUNS = 1_000
 _STORED = RowFormat([("run_id", "S16"), ("key", ">i8"), *STORED_VALUES])
 _STORED_BEST = RowFormat(
@@ -34,14 +35,14 @@ _STORED_OF_KEY = RowFormat([("run_id", "S16"), ("rank", ">i4"), ("attempt", ">i4
 
 
 class Field(NamedTuple):
-    """What a search uses of points: of a key, the latest value (kind `metric`), the `minimum` or the `maximum`."""
+    """What a search uses of the points of a key: the latest value (kind `metric`), the `minimum` or the `maximum`."""
 
     kind: str
     key: str
 
 
 class _Series(NamedTuple):
-    """The best values of some series; `run_index` is the place of their run, `key` that of their key."""
+    """The best values of some series. `run_index` and `key`: the indexes of their run and of their key."""
 
     series_id: NDArray[np.int64]
     run_index: Indices
@@ -51,15 +52,16 @@ class _Series(NamedTuple):
 
 
 class MetricColumn(NamedTuple):
-    """For each run, whether it has such a value, and the value: the latest one as MLflow shows it, or the best finite
-    one of all ranks and attempts."""
+    """The values of one Field: for each run, whether it has one, and the value. That is the latest value as MLflow
+    shows it, or the best finite value of all ranks and attempts."""
 
     there: NDArray[np.bool_]
     value: NDArray[np.float64]
 
 
 class MetricColumnReader:
-    """Reads these values. All runs are in these experiments and lifecycles, which may have other runs, too."""
+    """Reads columns of values. All runs of interest are in these experiments and lifecycles, which may have others,
+    too. `any_hot`: whether there are any hot points."""
 
     def __init__(
         self, transaction: ReadTransaction, experiment_ids: Sequence[int], lifecycles: Sequence[str], *, any_hot: bool
@@ -72,8 +74,8 @@ class MetricColumnReader:
     async def read(
         self, run_ids: NDArray[np.bytes_], wanted: Indices, fields: Sequence[Field]
     ) -> dict[Field, MetricColumn]:
-        """The values of each field, in the order of the runs, for the runs at the `wanted` places (at least one). Ids
-        have 16 bytes each."""
+        """The values of each field, in the order of `run_ids` (16 bytes each). They are read for the runs at the
+        indexes `wanted`, of which there is at least one."""
         latest = [field.key for field in fields if field.kind == "metric"]
         found = await self._latest_columns(run_ids, wanted, latest) if latest else {}
         best = list(dict.fromkeys(field.key for field in fields if field.kind != "metric"))
@@ -108,7 +110,7 @@ class MetricColumnReader:
         return await compute(len(series.rank), _best_of_runs, series, len(run_ids), wanted, keys)
 
     async def _stored_of_key(self, asked: NDArray[np.bytes_], key: str) -> LatestPoints:
-        """One point per run, if there are no hot points."""
+        """One point per run, for when there are no hot points."""
         data = await self._transaction.copy_of(
             "values_of_key_in_experiments", key, self._experiment_ids, self._lifecycles
         )
@@ -156,7 +158,7 @@ def _ids(asked: NDArray[np.bytes_]) -> list[UUID]:
 
 
 def _points_of_key(asked: NDArray[np.bytes_], key: str, data: bytearray) -> LatestPoints:
-    """One point per run, from a COPY; of its columns, only the value is known."""
+    """One point per run, from a COPY. Of its columns, only run, rank, attempt and value are filled in."""
     rows, position = _of_runs(asked, _STORED_OF_KEY.rows(body(data)))
     unknown = np.zeros(len(rows), np.int64)
     points = LatestPoints(
@@ -195,7 +197,7 @@ def _points_of_keys(
 def _best_of_series(asked: NDArray[np.bytes_], data: bytearray) -> _Series:
     rows, position = _of_runs(asked, _STORED_BEST.rows(body(data)))
     low, high = float64(rows["min"]), float64(rows["max"])
-    steps = np.zeros(len(rows), np.int64)  # which a search does not use
+    steps = np.zeros(len(rows), np.int64)  # a search does not use them
     best = BestValues(low, steps, high, steps.copy())
     return _Series(int64(rows["series_id"]), position, int64(rows["key"]) - 1, int64(rows["rank"]), best)
 
@@ -205,10 +207,10 @@ def _best_of_runs(series: _Series, runs: int, wanted: Indices, keys: Sequence[st
     found = {}
     for number, key in enumerate(keys):
         of_key = series.key == number
-        places = wanted[series.run_index[of_key]]
+        rows = wanted[series.run_index[of_key]]
         low, high = np.full(runs, np.inf), np.full(runs, -np.inf)
-        np.minimum.at(low, places, series.best.min_value[of_key])
-        np.maximum.at(high, places, series.best.max_value[of_key])
+        np.minimum.at(low, rows, series.best.min_value[of_key])
+        np.maximum.at(high, rows, series.best.max_value[of_key])
         there = np.isfinite(low)
         found[Field("minimum", key)] = MetricColumn(there, low)
         found[Field("maximum", key)] = MetricColumn(there, high)
@@ -216,7 +218,7 @@ def _best_of_runs(series: _Series, runs: int, wanted: Indices, keys: Sequence[st
 
 
 def _of_runs(asked: NDArray[np.bytes_], rows: Rows) -> tuple[Rows, Indices]:
-    """The rows that belong to these runs, and the place of the run of each row."""
+    """The rows that belong to these runs, and for each row the index of its run."""
     order = np.argsort(asked)
     position = order[np.minimum(np.searchsorted(asked[order], rows["run_id"]), len(order) - 1)]
     inside = asked[position] == rows["run_id"]

@@ -1,8 +1,8 @@
-"""The part of a filter that uses metrics: evaluated over all candidates at once, in columns.
+"""Evaluates the part of a filter that uses metrics, in columns, for all candidates at once.
 
-What such a condition says of stored fields, PostgreSQL evaluates together with the search for the candidates. For
-`metrics.loss < 1 OR (params.lr = '0.1' AND tags.best = 'yes')` each candidate comes with a flag: whether the
-parentheses are true for it.
+If such a condition also uses stored fields, PostgreSQL evaluates that part of it when it searches the candidates. For
+`metrics.loss < 1 OR (params.lr = '0.1' AND tags.best = 'yes')` each candidate comes with a flag: whether the expression
+in parentheses is true for it.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# How many comparisons of numbers take as long as what `compute` counts as a row.
+# How many comparisons of numbers take as long as `compute` assumes for one row.
 _PER_ROW = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Flag:
-    """A condition that PostgreSQL evaluates; `number` is its place in MetricFilter.stored."""
+    """A condition that PostgreSQL evaluates; `number` is its index in MetricFilter.stored."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """Some conditions: all have to be true, or any."""
+    """Some conditions of which all (`every`) or any have to be true."""
 
     every: bool
     parts: tuple[_Node, ...]
@@ -54,8 +54,8 @@ _Node: TypeAlias = "Comparison | Not | _Flag | _Joined"
 
 
 class MetricFilter:
-    """Narrows candidates down as the values of metrics become known. `stored`: the conditions of which each candidate
-    has a flag. `fields` are the metrics to be read, first those of single comparisons."""
+    """Narrows down candidates, as the values of metrics are read. `stored`: the conditions for which each candidate
+    needs a flag. `fields`: the metrics to read, first those of single comparisons."""
 
     def __init__(self, filter_: And) -> None:
         on_metrics = [part for part in filter_.parts if uses(part, OF_POINTS)]
@@ -69,8 +69,8 @@ class MetricFilter:
     async def narrowed(
         self, matching: Indices, values: Mapping[Field, MetricColumn], flags: Sequence[Flags]
     ) -> Indices:
-        """Those of the candidates at these places that match all conditions whose metrics are known. Each condition is
-        evaluated once, the first time that it can be."""
+        """Those of the candidates at the indexes `matching` that match all conditions whose metrics are in `values`.
+        Each condition is evaluated once, as soon as it can be."""
         known = [(fields, node) for fields, node in self._waiting if all(field in values for field in fields)]
         self._waiting = [
             (fields, node) for fields, node in self._waiting if not all(field in values for field in fields)
@@ -80,7 +80,7 @@ class MetricFilter:
         return matching
 
     def _divided(self, condition: Condition) -> _Node:
-        """The condition with flags in the place of all that has no metrics."""
+        """The condition, with a flag in place of each part that uses no metrics."""
         if not uses(condition, OF_POINTS):
             self.stored.append(condition)
             return _Flag(len(self.stored) - 1)
@@ -93,12 +93,12 @@ class MetricFilter:
 
 
 def without_metrics(filter_: And) -> And:
-    """The conditions that PostgreSQL alone evaluates, all of which have to be true."""
+    """The conditions of a filter that use no metrics, which PostgreSQL evaluates."""
     return And(tuple(part for part in filter_.parts if not uses(part, OF_POINTS)))
 
 
 def _fields_of(condition: Condition) -> list[Field]:
-    """The metric of each comparison of one."""
+    """The fields of all comparisons with metrics in a condition."""
     return [
         Field(comparison.kind, comparison.key)
         for comparison in comparisons_of(condition)

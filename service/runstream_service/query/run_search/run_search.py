@@ -1,8 +1,9 @@
 """Searches runs: finds those that match a filter, in an order.
 
-PostgreSQL compares and orders all that is stored of runs except points; without metrics that is one statement.
-Metrics are compared by their latest values, which are read as columns, of all candidates at once, and corrected by hot
-rows. Joining them in SQL instead left it to the planner's guesses whether 10,000 runs took 60 ms or 14 s.
+PostgreSQL compares and orders everything that is stored of runs, except points. A search without metrics is one
+statement. Metrics are compared by their latest or best values, which are read as columns, for all candidates at once,
+and updated by hot points. With a join in SQL instead, 10,000 runs took 60 ms or 14 s, depending on the estimates of the
+planner.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Indices = NDArray[np.intp]
 
 _PAGES = "runs/search"
 _HEX = "replace(r.run_id::text, '-', '')"
-# Of the experiment that a run was made in: one that was moved has its files there.
+# The artifact location of the experiment in which a run was created: a run that was moved still has its files there.
 _LOCATION = (
     "(SELECT coalesce(f.artifact_location, 'mlflow-artifacts:/' || f.experiment_id) FROM experiments f "
     "WHERE f.experiment_id = coalesce(r.files_experiment_id, r.experiment_id))"
@@ -57,7 +58,7 @@ _TEXTS = {
     "run_name": "r.name",
     "status": "upper(r.status)",
     "user_id": "r.user_name",
-    # The same as core.experiments.below.
+    # Must agree with core.experiments.artifact_uri_below.
     "artifact_uri": rf"regexp_replace({_LOCATION}, '/?(\?.*)?$', '/' || {_HEX} || '/artifacts\1')",
 }
 _TIMES = {"start_time": "r.started_at", "end_time": "r.ended_at"}
@@ -67,7 +68,7 @@ _SOURCES = {"parameter": "params p WHERE p.run_id = r.run_id", "tag": "tags t WH
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSearchQuery:
-    """The arguments of a search. `lifecycles`: some of `active` and `deleted`."""
+    """The arguments of a search. `lifecycles`: `active`, `deleted` or both."""
 
     experiment_ids: Sequence[int]
     filter: str = ""
@@ -78,17 +79,18 @@ class RunSearchQuery:
 
 
 class RunSearch:
-    """Searches runs."""
+    """Searches runs by filter and order."""
 
     def __init__(self, read_pool: ReadPool) -> None:
         self._read_pool = read_pool
 
     @whole_read
     async def search(self, caller: Caller, query: RunSearchQuery) -> tuple[list[UUID], str]:
-        """The ids of one page in order, and the token of the next page (empty on the last).
+        """The run ids of one page, in order, and the token of the next page (empty on the last page).
 
         Raises:
-            InvalidField, ReadTooSlow, DatabaseUnavailable.
+            InvalidField: the filter, the order or the page token is wrong.
+            ReadTooSlow, LimitReached, Overloaded, DatabaseUnavailable.
         """
         filter_ = await read_filter(query.filter, RUNS)
         orders = parse_order_by(query.order_by, RUNS)
@@ -142,7 +144,7 @@ class RunSearch:
     async def _readers(
         self, transaction: ReadTransaction, scope: _Scope, candidates: int, fields: int, *, any_hot: bool
     ) -> AsyncIterator[list[MetricColumnReader]]:
-        """One reader, or two that read two keys of many runs at a time: a key takes about 15 ms for 10,000 runs."""
+        """One reader; or two, to read two keys of many runs at a time, as a key takes about 15 ms for 10,000 runs."""
 
         def reader(of: ReadTransaction) -> MetricColumnReader:
             return MetricColumnReader(of, scope.experiment_ids, scope.lifecycles, any_hot=any_hot)
@@ -200,8 +202,8 @@ async def _find_by_stored_fields(
 
 
 def _groups(fields: Sequence[Field], readers: int, *, any_hot: bool) -> Iterator[Sequence[Field]]:
-    """Fields to be read together: one per reader, since each leaves fewer candidates. If there are hot points, all
-    are read together, because each time the same batches would be read and decoded."""
+    """Groups of fields that are read together. Usually one field per reader, since each leaves fewer candidates. If
+    there are hot points, all fields: otherwise the same batches would be read and decoded for each group."""
     size = len(fields) if any_hot else readers
     return (fields[start : start + size] for start in range(0, len(fields), size))
 
@@ -219,11 +221,11 @@ async def _read(
 
 
 class _Candidates(NamedTuple):
-    """Ids in the order that decides between equal runs; the place of each by the fields that are no metrics; and for
-    each stored condition of the metric filter, whether it is true."""
+    """The candidates, in the default order; for each order by a field that is not a metric, the rank of each candidate;
+    and for each stored condition of the metric filter, whether it is true."""
 
     run_ids: NDArray[np.bytes_]
-    places: dict[Order, NDArray[np.int64]]
+    sort_keys: dict[Order, NDArray[np.int64]]
     flags: list[NDArray[np.bool_]]
 
 
@@ -239,15 +241,17 @@ async def _candidates(
         f"SELECT {', '.join(['r.run_id', *columns])} {scope.source} ORDER BY {', '.join(_with_ties(orders, []))}",
         *scope.parameters.values,
     )
-    places = [f"place_{number}" for number in range(len(stored))]
+    sort_keys = [f"sort_key_{number}" for number in range(len(stored))]
     flags = [f"flag_{number}" for number in range(len(conditions))]
-    row_format = RowFormat([("run_id", "S16"), *((name, ">i8") for name in places), *((name, "?") for name in flags)])
+    row_format = RowFormat(
+        [("run_id", "S16"), *((name, ">i8") for name in sort_keys), *((name, "?") for name in flags)]
+    )
 
     def decoded() -> _Candidates:
         rows = row_format.rows(body(data))
         return _Candidates(
             rows["run_id"].copy(),
-            {order: int64(rows[name]) for order, name in zip(stored, places, strict=True)},
+            {order: int64(rows[name]) for order, name in zip(stored, sort_keys, strict=True)},
             [rows[name].copy() for name in flags],
         )
 
@@ -260,7 +264,7 @@ def _sorted(
     values: dict[Field, MetricColumn],
     sort_keys: dict[Order, NDArray[np.int64]],
 ) -> Indices:
-    """Sorts numbers first, then NaN, then missing values, in both directions. The sort is stable."""
+    """Sorts candidates, with a stable sort. Numbers come first, then NaN, then missing values, in both directions."""
     columns: list[NDArray[Any]] = []
     for order in orders:
         if order.kind not in OF_POINTS:
@@ -273,7 +277,7 @@ def _sorted(
 
 
 def _with_ties(orders: Sequence[Order], terms: Sequence[str]) -> list[str]:
-    """The terms with the default order appended: newest first, then by id."""
+    """The terms followed by the default order, which decides between equal runs: newest first, then by id."""
     by_start = any((order.kind, order.key) == ("attribute", "start_time") for order in orders)
     return [*terms, *([] if by_start else ["r.started_at DESC"]), "r.run_id"]
 
@@ -300,9 +304,9 @@ def _condition(comparison: Comparison, parameters: Parameters) -> str:
 
 
 def _id_condition(comparison: Comparison, parameters: Parameters) -> str:
-    """A comparison of run ids, by the primary key. A text that is no id of this service equals none."""
+    """A comparison of run ids, by the primary key. A text that is not a run id equals no run."""
     texts = comparison.value if isinstance(comparison.value, tuple) else (comparison.value,)
-    # As text, which the driver accepts, too: converting 25,000 UUIDs would hold the event loop.
+    # Pass them as text, which the driver accepts: converting 25,000 UUIDs would block the event loop.
     ids = [text for text in texts if isinstance(text, str) and is_run_id(text)]
     is_any = f"r.run_id = ANY ({parameters.add(ids, 'uuid[]')})"
     return is_any if comparison.operator in ("=", "IN") else f"NOT ({is_any})"

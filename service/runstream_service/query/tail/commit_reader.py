@@ -1,4 +1,4 @@
-"""Reads the points of new commits from the hot batches, which an index finds by run and commit."""
+"""Finds new commits, and reads their points from the hot batches."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 SQL = load("tail")
 
-# Most points of one reading: 5 MiB decoded. It is the size of the largest group, so that a commit always fits.
+# The most points that are read at once, 5 MiB when decoded. A group commit has at most this many, so a commit always
+# fits.
 PORTION_POINTS = 131_072
 
-# No commit is later than this.
+# Above every epoch, so that no commit is found.
 _NO_EPOCH = 2**31 - 1
 _NOTHING = Snapshot(1, 1)
 
@@ -49,8 +50,8 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class CommitScan:
-    """The new commits, by xid; with the lineage of the database, the snapshot that was taken, and the lowest epoch that
-    is not sealed in it."""
+    """New commits, sorted by xid; and the lineage of the database, the snapshot in which they were found, and the
+    lowest epoch that was not sealed in it."""
 
     lineage: str
     snapshot: Snapshot
@@ -63,12 +64,13 @@ class CommitScan:
         return Cursor(self.lineage, self.snapshot, self.epoch)
 
     def after(self, portion: list[Commit], since: Cursor) -> Cursor:
-        """The cursor after all portions up to this one."""
+        """The cursor after a portion and all portions before it."""
         last = portion[-1]
         return self.cursor if last == self.commits[-1] else since.advanced(self.snapshot, last.xid)
 
     def portions(self) -> Iterator[list[Commit]]:
-        """The commits in groups of at most PORTION_POINTS; a larger commit is a group of its own."""
+        """Divide the commits into portions of at most PORTION_POINTS points. A larger commit is a portion of its
+        own."""
         portion: list[Commit] = []
         points = 0
         for commit in self.commits:
@@ -83,7 +85,7 @@ class CommitScan:
 
 @dataclass(frozen=True, slots=True)
 class SeriesPoints:
-    """Points of one series."""
+    """New points of one series, in the order of their commits."""
 
     series_id: int
     step: Int64s
@@ -96,7 +98,8 @@ class SeriesPoints:
 
 @dataclass(frozen=True, slots=True)
 class CommitRows:
-    """Columns of equal length, sorted by series, and within a series by (xid, place in the table)."""
+    """Points of commits in columns: row i of each column is one point. Sorted by series, then by xid; points of one
+    commit stay in the order in which they are stored."""
 
     xid: Int64s
     series_id: Int64s
@@ -129,21 +132,21 @@ NO_ROWS = CommitRows(_NONE, _NONE, _NONE, _NONE, np.zeros(0))
 
 
 class Lineages:
-    """The lineage of the database of a connection: a hash of its cluster, its timeline (a new one begins when a standby
-    takes over, and when a backup is restored), and its id in the cluster. 16 hex digits."""
+    """Finds the lineage of the database of a connection, as 16 hex digits: a hash of its cluster, its timeline (a new
+    one begins when a standby takes over and when a backup is restored), and its id in the cluster."""
 
     def __init__(self) -> None:
-        self._known = ("", "")  # a server_start_id, and the lineage, which never changes under it
+        self._known = ("", "")  # a server_start_id, and the lineage, which does not change until the next start
 
     async def of(self, connection: PooledConnection) -> str:
-        """Reads the lineage in a transaction of the caller, once per start of the server."""
+        """The lineage; it is read once per start of the database server, in the caller's transaction."""
         server_start_id = server_start_id_of(connection)
         if self._known[0] != server_start_id:
             self._known = (server_start_id, await self._ask(connection) or _digest(server_start_id))
         return self._known[1]
 
     async def _ask(self, connection: PooledConnection) -> str | None:
-        """None if the server does not provide it. Then each of its restarts counts as another lineage."""
+        """Read the lineage; None if the server does not allow that. Then each restart of it counts as a new lineage."""
         await connection.execute("SAVEPOINT lineage")
         try:
             return _digest(await connection.fetchval(SQL["lineage"]))
@@ -157,18 +160,18 @@ def _digest(text: str) -> str:
 
 
 class CommitReader:
-    """Reads within a transaction of the caller (Database.snapshot), so that all results belong to one snapshot."""
+    """Finds and reads new commits in the caller's transaction (Database.snapshot), so that all results belong to one
+    snapshot."""
 
     def __init__(self) -> None:
         self._lineages = Lineages()
 
     async def scan(self, connection: PooledConnection, since: Cursor | None) -> CommitScan:
-        """The commits since a cursor; none without a cursor. Raises CursorTooOld."""
+        """The commits since a cursor; none without a cursor. Raises CursorTooOld if points after it may be gone."""
         lineage = await self._lineages.of(connection)
         if since is not None and since.lineage != lineage:
             raise _too_old(
-                "it is of another database, of this one before another server took over or it was restored, or of an "
-                "earlier release"
+                "it belongs to another database, to this one before a failover or a restore, or to an earlier release"
             )
         row = await connection.fetchrow(
             SQL["new_commits"], since.epoch if since else _NO_EPOCH, str(since.snapshot if since else _NOTHING)
@@ -183,17 +186,17 @@ class CommitReader:
         if since is not None and since.epoch <= row["dropped_epoch"]:
             raise _too_old("the points after it are no longer in hot batches")
         if since is not None and since.snapshot.xmax > snapshot.xmax:
-            raise _too_old("it is of another database, or of this one before it was restored")
+            raise _too_old("it belongs to another database, or to this one before it was restored")
         if commits:
-            # Their points, which are read next, may show a moment later than the commits.
+            # On a cluster, their points may become visible a moment later than the commits.
             await layout_of(connection).settle(connection)
         return CommitScan(lineage, snapshot, row["epoch"], commits)
 
     async def read(
         self, connection: PooledConnection, commits: Sequence[Commit], runs: Collection[UUID], series_ids: Int64s
     ) -> CommitRows:
-        """The points of some commits and series (sorted), which are of these runs. Raises CursorTooOld if a partition
-        is gone."""
+        """The points of some commits and series. `runs`: those of the series; `series_ids` must be sorted. Raises
+        CursorTooOld if a partition was dropped."""
         parts: list[HotPoints] = []
         if len(series_ids):
             for epoch in sorted({commit.epoch for commit in commits}):
@@ -209,12 +212,12 @@ class CommitReader:
         try:
             return await hot_store.read_commits(connection, epoch, commit_nos, runs)
         except asyncpg.UndefinedTableError:
-            # The partition is read by its name, so that one that was dropped after the snapshot is an error.
+            # The partition is read by its name, so that it is an error if it was dropped after the snapshot was taken.
             raise _too_old("the points after it were just dropped from hot batches") from None
 
 
 def _rows(parts: Sequence[HotPoints], commits: Sequence[Commit], series_ids: Int64s) -> CommitRows:
-    """The points of these series, sorted."""
+    """The points of `series_ids`, sorted as CommitRows says."""
     commit_no, series_id, step, time, value = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("commit_no", "series_id", "step", "time", "value")
@@ -222,8 +225,8 @@ def _rows(parts: Sequence[HotPoints], commits: Sequence[Commit], series_ids: Int
     by_number = sorted(commits, key=lambda commit: commit.commit_no)
     numbers = np.array([commit.commit_no for commit in by_number], np.int64)
     xid = np.array([commit.xid for commit in by_number], np.int64)[np.searchsorted(numbers, commit_no)]
-    place = np.minimum(np.searchsorted(series_ids, series_id), len(series_ids) - 1)
-    wanted = np.flatnonzero(series_ids[place] == series_id)
+    position = np.minimum(np.searchsorted(series_ids, series_id), len(series_ids) - 1)
+    wanted = np.flatnonzero(series_ids[position] == series_id)
     order = wanted[np.lexsort((xid[wanted], series_id[wanted]))]
     return CommitRows(xid[order], series_id[order], step[order], time[order] + EPOCH_2000_UNIX_US, value[order])
 

@@ -1,7 +1,5 @@
-"""Makes the messages of one caller of Tail from the rows that were read for all: its series, in bounded sizes.
-
-Each message has the cursor after it.
-"""
+"""Makes the messages of one Tail stream from the rows that were read for all streams: its series, in messages of
+bounded size. Each message has the cursor after it."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ class TailMessage:
 
     @property
     def points(self) -> int:
-        """Points of all entries."""
+        """How many points the entries have together."""
         return sum(len(points) for _, points in self.entries)
 
 
@@ -41,7 +39,8 @@ def messages(
     series_ids: Int64s,
     names: Mapping[int, Series],
 ) -> Iterator[TailMessage]:
-    """The messages with the rows of `portion` that are new after a cursor, of some series (sorted)."""
+    """The messages with the rows of a portion that are new after the cursor `since`. `series_ids`: the series of the
+    stream, sorted."""
     rows = _new_rows(portion, rows, since)
     entries = rows.by_series(series_ids)
     if _size(entries) <= _MAX_BYTES:
@@ -57,7 +56,7 @@ def messages(
 
 
 def _new_rows(portion: list[Commit], rows: CommitRows, since: Cursor) -> CommitRows:
-    """The rows after the cursor: it may be ahead of other cursors for which the rows were read, too."""
+    """The rows after the cursor, which may be ahead of other cursors for which the rows were read, too."""
     known = [commit.xid for commit in portion if since.snapshot.sees(commit.xid)]
     if known:
         rows = rows.where(~np.isin(rows.xid, known))
@@ -70,7 +69,7 @@ def _new_rows(portion: list[Commit], rows: CommitRows, since: Cursor) -> CommitR
 def _of_commit(
     rows: CommitRows, xid: int, cursor: Cursor, series_ids: Int64s, names: Mapping[int, Series]
 ) -> Iterator[TailMessage]:
-    """The messages of one commit alone, cut between series."""
+    """The messages of one commit, divided between series."""
     entries: list[SeriesPoints] = []
     for entry in rows.by_series(series_ids):
         if entries and _size([*entries, entry]) > _MAX_BYTES:

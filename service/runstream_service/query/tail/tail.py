@@ -1,12 +1,13 @@
-"""Live tail: sends each new point of a run, once, to every caller that asked for it, soon after its commit.
+"""Live tail: sends each new point of a run, once, to every caller that follows it, soon after its commit.
 
-1. One reader in each replica checks for new commits when it is notified, or once a second, and reads their rows for
-   all streams at once (commit_reader.py). The cursor of a stream is what it has been sent; reading begins at the oldest
-   one.
+1. One reader in each replica looks for new commits when it is notified, or once a second, and reads their rows for all
+   streams at once (commit_reader.py). The cursor of a stream says what it has been sent; the reader begins at the
+   oldest cursor.
 2. Each stream has a queue of bounded size. When it is full, the stream leaves the shared reading and reads alone from
-   its own cursor, a portion at a time, until it has caught up; then it takes part again. So a slow caller delays
-   nobody and costs a bounded amount of memory.
-3. Nothing depends on the order of commits, on notifications, or on which replica answers: a cursor is a snapshot, and a
+   its own cursor, a portion at a time, until it has caught up; then it takes part again. So a slow caller delays no
+   other stream and takes a bounded amount of memory.
+3. The result does not depend on the order of commits, on notifications, or on the replica: a cursor is a snapshot, and
+a
    commit that was not visible in it, and is now, is new (cursor.py).
 """
 
@@ -54,16 +55,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_STREAMS = 256
-# They take 24 bytes each. A message is put into an empty queue however large it is (3 MB at most).
+# Bounds of the points in the queue of a stream, and of all streams; a point takes 24 bytes. An empty queue takes a
+# message of any size (3 MB at most).
 MAX_QUEUED_POINTS = 65_536
 MAX_QUEUED_POINTS_OF_ALL = 1_000_000
 _POLL_AT_LEAST_EVERY_S = 1.0
-# Under a light load, a point waits at most this long, and as long for its notification (commit_notifier.py). Under a
-# heavy one, the pause below bounds the cost of reading.
+# Under a light load, a point waits at most this long, and equally long for its notification (commit_notifier.py). Under
+# a heavy load, the pause below bounds the cost of reading.
 _POLL_AT_MOST_EVERY_S = 0.05
-# For a connection that hangs without an error.
+# Ends a reading whose connection hangs without an error.
 _POLL_WITHIN_S = 30.0
-# The shared reader pauses twice as long as it worked, but not so long that points are late.
+# The shared reader pauses twice as long as it worked, but at most _MAX_PAUSE_S, so that points are not late.
 _PAUSE_FACTOR, _MAX_PAUSE_S = 2, 0.2
 # A stream without new points gets the current cursor this often, so that it can be continued after minutes of silence.
 CURSOR_EVERY_S = 5.0
@@ -73,7 +75,7 @@ _MAX_CACHED_NAMES = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailQuery:
-    """The arguments of a tail; no keys and no rank mean all. No cursor means from now on."""
+    """The arguments of a tail. No keys mean all keys, no rank all ranks, and no cursor from now on."""
 
     run_id: str
     keys: Sequence[str] = ()
@@ -81,13 +83,13 @@ class TailQuery:
     cursor: bytes = b""
 
 
-# Takes (series, its new points) and the cursor after them.
+# Called with the new points of each series, and the cursor after them.
 Emit = Callable[[list[tuple[Series, SeriesPoints]], Cursor], Awaitable[None]]
 
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """One call of Tail. Everything up to `cursor` was put into its queue, or sent."""
+    """One call of Tail. All points up to `cursor` are in its queue, or were sent."""
 
     caller: Caller
     run_id: UUID
@@ -117,7 +119,7 @@ class _Stream:
 
 
 class Tail:
-    """All tails of one replica. `run` has to run as long as there are any."""
+    """All tails of one replica. `run` has to run as long as there are streams."""
 
     def __init__(
         self,
@@ -144,12 +146,15 @@ class Tail:
     # -- streams -----------------------------------------------------------------------------------------------------
 
     async def read(self, caller: Caller, query: TailQuery, emit: Emit) -> None:
-        """Passes new points to `emit` as they are committed; ends with an error, or when cancelled.
+        """Passes new points to `emit` as they are committed, until it is cancelled or fails.
 
-        The first message has no points, and the current cursor or the one that was passed.
+        The first message has no points, only the cursor of the query, or else the current one.
 
         Raises:
-            InvalidField, RunNotFound, CursorTooOld, Overloaded, Draining, DatabaseUnavailable.
+            InvalidField: the run id, a key or the cursor is malformed.
+            RunNotFound: there is no such run, or it was purged.
+            CursorTooOld: points after the cursor may be gone; begin without one, then read History.
+            Overloaded, Draining, DatabaseUnavailable: continue elsewhere, or later, from the last cursor.
         """
         run_id = parse_run_id(query.run_id, field="run_id")
         check_keys(query.keys)
@@ -177,7 +182,7 @@ class Tail:
             self._metrics.streams.dec()
 
     async def _serve(self, stream: _Stream, emit: Emit, *, catching_up: bool) -> None:
-        """Serves a stream from its cursor on (`catching_up`) or from now on; it catches up again whenever it has fallen
+        """Serves a stream from its cursor on (`catching_up`), or from now on. It catches up whenever it has fallen
         behind."""
         await emit([], stream.cursor)
         while True:
@@ -206,7 +211,8 @@ class Tail:
         self._any_shared.set()
 
     async def _serve_shared(self, stream: _Stream, emit: Emit) -> None:
-        """Sends the messages of the shared reader; returns when the stream has fallen behind and its queue is sent."""
+        """Sends what the shared reader puts into the queue. Returns when the stream has fallen behind and its queue is
+        sent."""
         while stream.shared:
             try:
                 await with_timeout(stream.wake.wait(), CURSOR_EVERY_S)
@@ -217,7 +223,8 @@ class Tail:
             await self._send(stream, emit)
 
     async def _send(self, stream: _Stream, emit: Emit) -> None:
-        """Sends the queue. Raises the stream's error at once: the rest is sent again after the last cursor."""
+        """Sends the queue. If the stream has failed, raises its error at once: the caller gets the rest when it
+        continues from its last cursor."""
         while stream.error is None and stream.queue:
             message = stream.queue.popleft()
             stream.queued_points -= message.points
@@ -227,7 +234,7 @@ class Tail:
             raise stream.error
 
     async def _catch_up(self, stream: _Stream) -> bool:
-        """Reads the next portion after the stream's cursor; returns whether there is more."""
+        """Reads the next portion after the stream's cursor into its queue. Returns whether there is more."""
         async with self._catch_up_slots.slot(), self._database.snapshot() as connection:
             scan = await self._reader.scan(connection, stream.cursor)
             series_ids = await self._series_of(connection, stream)
@@ -245,7 +252,7 @@ class Tail:
     # -- the shared reader -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Reads for all streams until cancelled."""
+        """Reads new commits for all streams, until cancelled."""
         while True:
             await self._any_shared.wait()
             began = time.monotonic()
@@ -262,7 +269,7 @@ class Tail:
                     self._unsubscribe(stream)
             except Exception as error:
                 if not isinstance(error, CoreError):
-                    log.exception("Reading for tails failed for a bug", action="tail_failed")
+                    log.exception("Reading new commits failed because of a bug; all tails end", action="tail_failed")
                 for stream in shared:
                     stream.fail(copy.copy(error))  # each raises its own
                     stream.shared = False
@@ -273,7 +280,7 @@ class Tail:
 
     async def _poll(self, streams: list[_Stream]) -> None:
         """Reads new commits once, for some streams. Streams whose queue is full fall behind."""
-        # These are real snapshots, so they have an order: a stream joins with the cursor of a complete reading.
+        # Cursors of shared streams are real snapshots, which have an order: a stream joins after a complete reading.
         since = min((stream.cursor for stream in streams), key=lambda cursor: cursor.snapshot.age)
         async with self._database.snapshot() as connection:
             scan = await self._reader.scan(connection, since)
@@ -303,8 +310,8 @@ class Tail:
         streams: list[_Stream],
         series: dict[object, Int64s],
     ) -> list[_Stream]:
-        """Returns the streams that keep up. The others take no part in the rest of this reading: before it ends, they
-        may have read alone and joined again with a newer cursor."""
+        """Puts the rows of a portion into the queues. Returns the streams that keep up. The others take no part in the
+        rest of this reading: before it ends, they may have read alone and joined again with a newer cursor."""
         room = MAX_QUEUED_POINTS_OF_ALL - sum(stream.queued_points for stream in self._streams)
         keep_up = []
         for stream in streams:
@@ -327,7 +334,7 @@ class Tail:
     # -- series ------------------------------------------------------------------------------------------------------
 
     async def _series_of(self, connection: PooledConnection, stream: _Stream) -> Int64s:
-        """The series of a stream as they are now, sorted. Raises RunNotFound."""
+        """The ids of the series that a stream follows now, sorted. Raises RunNotFound."""
         found = await connection.fetchval(
             SQL["series"], stream.caller.workspace_id, stream.run_id, stream.keys, stream.rank
         )
@@ -336,8 +343,8 @@ class Tail:
         return np.sort(np.array(found, np.int64))
 
     async def _series_of_all(self, connection: PooledConnection, streams: list[_Stream]) -> dict[object, Int64s]:
-        """The series by the arguments of streams. They are queried for each reading, to include new series and exclude
-        deleted ones."""
+        """The ids of series for each selection of the streams. They are read each time, to include new series and
+        exclude deleted ones."""
         series: dict[object, Int64s] = {}
         for stream in streams:
             if stream.selection not in series:
@@ -349,7 +356,7 @@ class Tail:
         return series
 
     async def _names_of(self, connection: PooledConnection, rows: CommitRows) -> dict[int, Series]:
-        """The names of the series of some rows. Only these are returned, since other readings may clear the cache."""
+        """The names of the series of some rows, in a dict of their own: another reading may clear the cache."""
         if len(self._names) > _MAX_CACHED_NAMES or self._names_from != server_start_id_of(connection):
             self._names = {}
             self._names_from = server_start_id_of(connection)
@@ -365,4 +372,4 @@ class Tail:
 
 
 def _draining() -> Draining:
-    return Draining("this replica shuts down; go on elsewhere from the last cursor", retry_after_s=0.1)
+    return Draining("this replica shuts down; continue on another one from the last cursor", retry_after_s=0.1)

@@ -1,4 +1,4 @@
-"""How the axis is divided."""
+"""How the axis is divided into buckets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_service.query.charts.buckets import Distinct, EqualWidth, EvenInLog, bucket_starts, divided
+from runstream_service.query.charts.buckets import Distinct, EqualLogWidth, EqualWidth, bucket_starts, even_buckets
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -19,7 +19,7 @@ def test_buckets_are_in_the_order_of_positions_and_not_too_many(
     positions: list[int], count: int, log_origin: int | None
 ) -> None:
     positions.sort()
-    bucketing = divided(positions[0], positions[-1], log_origin, count)
+    bucketing = even_buckets(positions[0], positions[-1], log_origin, count)
     buckets = bucketing.bucket_of(np.array(positions, np.int64)).tolist()
     assert buckets == sorted(buckets)
     assert 0 <= buckets[0] <= buckets[-1] < count
@@ -29,7 +29,7 @@ def test_buckets_are_in_the_order_of_positions_and_not_too_many(
 
 @given(INT64, INT64, st.integers(1, 10_000), ORIGINS)
 def test_a_bucket_begins_at_its_edge(one: int, other: int, count: int, log_origin: int | None) -> None:
-    bucketing = divided(min(one, other), max(one, other), log_origin, count)
+    bucketing = even_buckets(min(one, other), max(one, other), log_origin, count)
     last = int(bucketing.bucket_of(np.array([max(one, other)]))[0])
     edges = bucketing.edges[: last + 1]
     assert (bucketing.bucket_of(edges) >= np.arange(last + 1)).all()
@@ -43,8 +43,8 @@ def test_points_are_divided_where_their_bucket_changes(positions: list[int], cou
     low, high = int(position[0]), int(position[-1])
     for bucketing in (
         EqualWidth(low, high, count),
-        EvenInLog(low, high, 0, count),
-        EvenInLog(low, high, -20, count),
+        EqualLogWidth(low, high, 0, count),
+        EqualLogWidth(low, high, -20, count),
         Distinct(np.unique(position)),
     ):
         bucket = bucketing.bucket_of(position)
@@ -60,7 +60,7 @@ def test_edges_that_are_whole_numbers_are_exact() -> None:
 
 
 def test_buckets_of_a_logarithmic_axis_are_even_on_it() -> None:
-    bucketing = EvenInLog(0, 10**6, 0, 600)
+    bucketing = EqualLogWidth(0, 10**6, 0, 600)
     position = np.arange(10**6 + 1)
     bucket = bucketing.bucket_of(position)
     assert bucket[0] == bucket[1] == 0
