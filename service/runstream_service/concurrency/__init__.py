@@ -1,6 +1,6 @@
-"""Waiting and threads, for all layers above.
+"""Time limits, tasks and threads, for all packages above.
 
-deadlines.py  time limits of work and of its steps
-tasks.py      tasks that nobody waits for any more
+deadlines.py  time limits of calls and of their steps
+tasks.py      abandons tasks, whose end is not waited for
 threads.py    threads for blocking work, a pool for each kind
 """

@@ -1,4 +1,4 @@
-"""Deadlines of work, and of its steps. docs/deadlines.md lists all limits."""
+"""Time limits of calls and of their steps. docs/deadlines.md lists all limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALL_TIMEOUT_S = 100.0
 
 
 class Deadline:
-    """A time some seconds in the future, by the monotonic clock."""
+    """The time `within_s` seconds from now, by the monotonic clock."""
 
     def __init__(self, within_s: float) -> None:
         self._at = time.monotonic() + within_s
@@ -27,7 +27,7 @@ class Deadline:
         return max(0.0, self._at - time.monotonic())
 
     def share(self, part: float) -> float:
-        """A fraction of the seconds that are left, for one step; the next step gets its fraction of the rest."""
+        """The fraction `part` (0 to 1) of the seconds that are left, for one step of the work."""
         return self.left_s() * part
 
 

@@ -1,4 +1,4 @@
-"""Tasks that nobody waits for any more."""
+"""Abandons tasks: they are cancelled, and their end is not waited for."""
 
 from __future__ import annotations
 

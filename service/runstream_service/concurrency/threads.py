@@ -1,6 +1,6 @@
 """Threads for blocking work, with a pool for each kind, so that one kind that hangs does not delay the others.
 
-asyncio has one pool for everything: six calls on a network file system that does not answer would fill it, and all
+asyncio has one pool for everything. Six calls on a network file system that does not answer would fill it, and all
 other work that needs a thread would wait behind them.
 """
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class ThreadPool:
-    """At most `threads` calls run at a time, and `max_waiting` more wait; a further one raises Overloaded.
+    """Runs at most `threads` calls at a time, and lets `max_waiting` more wait; a further one raises Overloaded.
 
     The threads are daemons: a thread that hangs in a system call does not keep the process from ending, unlike the
     threads of concurrent.futures.
@@ -40,10 +40,10 @@ class ThreadPool:
         self._started = 0
 
     async def run(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Calls a function in a thread. Cancelling the wait does not stop a call that has begun.
+        """Calls a function in a thread, and returns its result. Cancelling this does not stop a call that has begun.
 
         Raises:
-            Overloaded: too many calls wait already; this one was not made.
+            Overloaded: too many calls wait; this one was not made.
         """
         future: Future[T] = Future()
         call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
@@ -52,13 +52,15 @@ class ThreadPool:
 
     @property
     def unfinished(self) -> int:
-        """Calls that run or wait."""
+        """How many calls run or wait."""
         return self._unfinished
 
     def _submit(self, future: Future[T], call: Callable[[], T]) -> None:
         with self._lock:
             if self._unfinished >= self._max_calls:
-                raise Overloaded(f"{self._unfinished:,} calls of {self._name} run or wait already; try again")
+                raise Overloaded(
+                    f"{self._unfinished:,} calls of {self._name} run or wait already; nothing was done, try again"
+                )
             self._unfinished += 1
             starts = self._started < min(self._threads, self._unfinished)
             self._started += starts
@@ -73,7 +75,7 @@ class ThreadPool:
             with self._lock:
                 self._started -= 1
                 self._unfinished -= 1
-            raise Overloaded(f"no thread can be started for {self._name}; try again") from error
+            raise Overloaded(f"no thread can be started for {self._name}; nothing was done, try again") from error
 
     def _work(self) -> None:
         while True:
@@ -97,8 +99,8 @@ class ThreadPool:
 
 _PROCESSORS = os.cpu_count() or 1
 
-# The callers of these bound the waiting calls: roll-up does one step of a kind at a time, and reads have places.
-# Answers of MLflow's routes are encoded in the pool of the reads.
+# The callers of these two bound the calls that wait: roll-up does one step of a kind at a time, and ReadPool bounds
+# reads. Responses of MLflow's routes are encoded in the pool of the reads.
 ROLLUP = ThreadPool("roll-up", threads=min(8, _PROCESSORS + 2), max_waiting=100)
 READS = ThreadPool("reads", threads=min(16, _PROCESSORS + 4), max_waiting=1_000)
 # Groups of many points are encoded here. Each writer has one at a time.

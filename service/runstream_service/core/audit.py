@@ -1,6 +1,6 @@
-"""The audit log: who did what that others may ask about later, as a log line and as a row.
+"""The audit log: who did what that matters later, such as deletions, as a log line and as a row.
 
-A row is written in the transaction of what it tells about, so there is none without the other.
+The row is written in the transaction of the action, so there is never one without the other.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _NEWEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done."""
+    """One entry of the audit log."""
 
     event_id: int
     at: datetime
-    workspace: str  # empty: it concerns none
+    workspace: str  # empty: the event concerns none
     principal: str
     action: str
     subject: str
@@ -46,7 +46,7 @@ class Event:
 async def record(
     connection: PooledConnection | Database, caller: Caller, action: str, subject: object, **details: Any
 ) -> None:
-    """Records an action in the caller's workspace, in the transaction of `connection`."""
+    """Records an action of a caller in its workspace, in the transaction of `connection`."""
     await record_of(
         connection, caller.workspace_id, caller.principal, action, subject, workspace=caller.workspace, **details
     )
@@ -62,7 +62,8 @@ async def record_of(
     workspace: str = "",
     **details: Any,
 ) -> None:
-    """Records an action of somebody who is no caller (yet). Without `workspace_id` only admins see it."""
+    """Records an action of a principal without a Caller, such as a sign-in. Without `workspace_id`, only admins see
+    it."""
     await connection.execute(SQL["record_event"], workspace_id, principal, action, str(subject), json.dumps(details))
     log.info(
         "Audit event",
@@ -76,7 +77,7 @@ async def record_of(
 
 
 class AuditLog:
-    """Reads events. All methods also raise DatabaseUnavailable."""
+    """Reads the audit log. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -84,10 +85,12 @@ class AuditLog:
     async def list(
         self, caller: Caller, *, all_workspaces: bool = False, page_size: int = 0, page_token: str = ""
     ) -> tuple[Sequence[Event], str]:
-        """One page of the events of the caller's workspace, or of all, newest first, and the token of the next.
+        """One page of the events of the caller's workspace, or of all workspaces, newest first; and the token of the
+        next page.
 
         Raises:
-            Forbidden, InvalidField.
+            Forbidden: the caller does not manage the workspace, or for all workspaces is not an admin.
+            InvalidField.
         """
         caller.check(Role.ADMIN if all_workspaces else Role.MANAGE)
         size = check_page_size(page_size)

@@ -1,5 +1,5 @@
-"""The caller of a request. Every core function takes a Caller first, so that isolation is a filter in its
-statements."""
+"""The caller of a request. Functions of the core take a Caller first, so that every statement is limited to its
+workspace."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from runstream_service.errors.core import Forbidden
 # Workspaces of migrations 0001 and 0009.
 DEFAULT_WORKSPACE_ID = 1
 DEFAULT_WORKSPACE = "default"
-# That of experiments which are being purged; nobody is in it.
+# The workspace of experiments that are being purged. No caller is ever in it.
 PURGED_WORKSPACE_ID = 0
 
 
 class Role(enum.IntEnum):
-    """What a caller may do in its workspace; each role may do all that the ones before it may."""
+    """What a caller may do in its workspace. Each role includes the ones before it."""
 
     READ = 1
     WRITE = 2  # create and log
@@ -34,10 +34,10 @@ class Role(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The asking principal, the workspace it works in, and what it may do there.
+    """Who calls (`principal`), the workspace that the call works in, and the caller's role there.
 
-    `token_id` is that of its token, None for callers without one. `expires_at` is when its credentials end (seconds
-    since 1970), if they say so themselves. `others` are names of further workspaces that it may choose to work in.
+    `token_id`: the id of its token; None for callers without one. `expires_at`: when its credentials end, in seconds
+    since 1970; None if they do not say. `others`: names of further workspaces that it may choose.
     """
 
     workspace_id: int
@@ -53,5 +53,5 @@ class Caller:
         if self.role < role:
             raise Forbidden(
                 f"this needs the role {role} in workspace {self.workspace!r}; {self.principal} has {self.role}. "
-                "Use a token with that role, or ask somebody who manages the workspace"
+                "Use a token with that role, or ask a manager of the workspace"
             )

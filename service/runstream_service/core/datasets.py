@@ -1,4 +1,5 @@
-"""Inputs and outputs of runs: datasets and models. Datasets belong to experiments; many runs may read the same one."""
+"""The types of inputs and outputs of runs: datasets and models. A dataset belongs to an experiment, and many runs may
+read it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A dataset, known in its experiment by name and digest."""
+    """A dataset. Name and digest identify it in its experiment."""
 
     name: str
     digest: str
@@ -28,14 +29,14 @@ class DatasetInput:
 
 
 class ModelOutput(NamedTuple):
-    """A model that a run made, and at which step."""
+    """A model that a run made, and the step at which it did."""
 
     model_id: str
     step: int
 
 
 class DatasetSummary(NamedTuple):
-    """A dataset and a context in which runs of its experiment read it."""
+    """A dataset, and a context (such as training) in which runs of its experiment read it."""
 
     experiment_id: int
     name: str

@@ -1,4 +1,4 @@
-"""Experiments with the number of their runs, by when something last happened in them."""
+"""Reads experiments with the number of their runs, ordered by their last activity."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class ActiveExperiment:
 
 
 class ExperimentActivity:
-    """Reads them."""
+    """Reads experiments by activity."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read(self, caller: Caller) -> list[ActiveExperiment]:
-        """The experiments of a workspace: first Default, then the newest activity; at most MAX_EXPERIMENTS, with those
-        that are deleted.
+        """The experiments of a workspace, also deleted ones: first Default, then those with the newest activity; at
+        most MAX_EXPERIMENTS.
 
         Raises:
             DatabaseUnavailable.

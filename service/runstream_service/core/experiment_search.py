@@ -1,4 +1,4 @@
-"""Which experiments match a filter, and in which order."""
+"""Finds the experiments that match a filter, in an order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TAGS = "experiment_tags t WHERE t.experiment_id = e.experiment_id"
 
 
 class ExperimentSearch:
-    """Searches experiments."""
+    """Searches experiments by filter and order."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class ExperimentSearch:
         max_results: int,
         page_token: str,
     ) -> tuple[list[Experiment], str]:
-        """One page, and the token of the next page (empty on the last).
+        """One page of the experiments that match, and the token of the next page (empty on the last page).
 
         Raises:
             InvalidField, DatabaseUnavailable.
@@ -79,7 +79,7 @@ def _terms(order_by: Sequence[str]) -> list[str]:
     orders = parse_order_by(order_by, EXPERIMENTS)
     terms = []
     for order in orders:
-        # To the millisecond, as MLflow keeps times: what is equal there is decided by the next field.
+        # To the millisecond, as MLflow stores times: within a millisecond, the next field decides.
         column = _COLUMNS.get(order.key) or f"date_trunc('milliseconds', {_TIMES[order.key]})"
         terms.append(order_term(column, descending=order.descending, is_text=order.key == "name"))
     return terms if any(order.key == "experiment_id" for order in orders) else [*terms, "e.experiment_id DESC"]

@@ -35,17 +35,18 @@ MAX_LOCATION_CHARACTERS = 2_048
 MAX_TAG_CHARACTERS = 20_000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_NAME = "Default"
-# Of the workspace `default`.
+# The id of the experiment Default of the workspace `default`.
 DEFAULT_ID = 0
 # The names that are tried for a run whose experiment is deleted: the name itself, then with (2) to (20) appended.
 _MAX_NAME_NUMBER = 20
-# A conflict means that somebody else has just created the name; if it is gone again at once, it was purged.
+# How many times an experiment is looked up and inserted. An insertion conflicts if another caller has just created the
+# name; if it is then not found, it was purged at once.
 _MAX_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment as it is stored. `lifecycle` is `active` or `deleted`."""
+    """A stored experiment. `lifecycle`: `active` or `deleted`."""
 
     experiment_id: int
     name: str
@@ -58,13 +59,13 @@ class Experiment:
 
 
 class Experiments:
-    """All methods also raise DatabaseUnavailable."""
+    """Creates, reads, changes and deletes experiments. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, name: str) -> tuple[Experiment, bool]:
-        """Gets the experiment with this name, or creates it; returns whether it was created.
+        """Returns the experiment with this name, created if there is none, and whether it was created.
 
         Raises:
             InvalidField, ExperimentDeleted.
@@ -75,13 +76,14 @@ class Experiments:
     async def create_new(
         self, caller: Caller, name: str, *, artifact_location: str = "", tags: Mapping[str, str] | None = None
     ) -> Experiment:
-        """Creates an experiment; its artifacts go to the service's own store if no location is given.
+        """Creates an experiment. Without `artifact_location`, its artifacts go to the service's own store. Only admins
+        may choose a location.
 
         Raises:
             InvalidField, AlreadyExists.
         """
         if artifact_location and caller.role < Role.ADMIN:
-            # It could be a place of another workspace.
+            # The location could be one of another workspace.
             raise InvalidField(
                 "artifact_location cannot be specified when workspaces are enabled; leave it out, or ask an admin of "
                 "this service to create the experiment",
@@ -98,11 +100,11 @@ class Experiments:
             return replace(from_row(row), tags=checked)
 
     async def get(self, caller: Caller, *, experiment_id: int | None = None, name: str | None = None) -> Experiment:
-        """Gets one by id or by name, perhaps a deleted one.
+        """Returns the experiment with an id or a name, even if it is deleted.
 
         Raises:
-            InvalidField: not exactly one of the two is given.
-            ExperimentNotFound: the caller has no experiment with this id or name.
+            InvalidField: both an id and a name were passed, or neither.
+            ExperimentNotFound: the workspace has no experiment with this id or name.
         """
         if experiment_id is not None and name is None:
             row = await self._database.fetchrow(SQL["get_by_id"], caller.workspace_id, experiment_id)
@@ -112,14 +114,14 @@ class Experiments:
             row = await self._database.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
             field, what, subject = "name", f"name {name[:80]!r}", name
         else:
-            raise InvalidField("selector: give either experiment_id or name", field="selector")
+            raise InvalidField("selector: pass either experiment_id or name", field="selector")
         if row is None:
             raise ExperimentNotFound(f"no experiment with {what}", field=field, subject=subject)
         return from_row(row)
 
     async def default_id(self, caller: Caller) -> int:
-        """The id of the experiment Default of the caller's workspace; 0, that of the first workspace, if it has none
-        any more."""
+        """The id of the experiment Default of the caller's workspace; DEFAULT_ID, that of the first workspace, if it
+        has none any more."""
         if caller.workspace_id == DEFAULT_WORKSPACE_ID:
             return DEFAULT_ID
         found = await self._database.fetchrow(SQL["get_by_name"], caller.workspace_id, DEFAULT_NAME)
@@ -140,7 +142,7 @@ class Experiments:
         return page, make_token(of="experiments", after=[page[-1].experiment_id]) if len(rows) > size else ""
 
     async def set_retention(self, caller: Caller, experiment_id: int, days: int | None) -> None:
-        """Sets after how many days points are deleted; None: never. Takes effect within the hour.
+        """Sets after how many days points are deleted; None: never. Takes effect within an hour.
 
         Raises:
             InvalidField, ExperimentNotFound.
@@ -156,7 +158,7 @@ class Experiments:
             await audit.record(connection, caller, "retention_set", experiment_id, days=days)
 
     async def rename(self, caller: Caller, experiment_id: int, name: str) -> None:
-        """Gives an active experiment another name.
+        """Renames an active experiment.
 
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted, AlreadyExists.
@@ -225,7 +227,7 @@ class Experiments:
 async def lock_active(
     connection: PooledConnection, caller: Caller, experiment_id: int, *, shared: bool = False
 ) -> None:
-    """Locks an active experiment as it is until the transaction ends; `shared`: others may do so at the same time.
+    """Locks an active experiment against changes until the transaction ends. `shared`: others may hold this lock, too.
 
     Raises:
         ExperimentNotFound, ExperimentDeleted.
@@ -250,8 +252,8 @@ async def _lock(connection: PooledConnection, caller: Caller, experiment_id: int
 async def get_or_create(
     connection: PooledConnection, caller: Caller, name: str, *, field: str
 ) -> tuple[Experiment, bool]:
-    """Gets or creates an experiment in the caller's transaction (which is read committed, so that the query after a
-    conflict sees what was committed in the meantime).
+    """Returns the experiment with a name, created if there is none, and whether it was created. The transaction must be
+    read committed, so that the query after a conflict sees what was committed in the meantime.
 
     Raises:
         InvalidField, ExperimentDeleted.
@@ -268,10 +270,10 @@ async def get_or_create(
 
 
 async def find_or_create_for_run(connection: PooledConnection, caller: Caller, name: str, *, field: str) -> Experiment:
-    """An active experiment for a new run, created if missing. It cannot be deleted until the transaction ends.
+    """An active experiment for a new run, created if there is none. It cannot be deleted until the transaction ends.
 
-    If the experiment with this name is deleted, one with a number after the name is used instead: an error would cost
-    the points of a running training job.
+    If the experiment with this name is deleted, one with a number after the name is used instead: an error would lose
+    the points of a training job that is running.
 
     Raises:
         InvalidField, ExperimentDeleted: all experiments that could be used instead are deleted, too.
@@ -290,12 +292,12 @@ async def find_or_create_for_run(connection: PooledConnection, caller: Caller, n
 
 
 def takes_place_of(found: str, wanted: str) -> bool:
-    """Whether `find_or_create_for_run` may have given the experiment `found` to a caller who wanted `wanted`."""
+    """Whether `find_or_create_for_run` may have returned the experiment `found` for the name `wanted`."""
     return found in _names_for_runs(wanted)
 
 
 def _names_for_runs(name: str) -> list[str]:
-    """The name itself, then "name (2)", "name (3)" and so on, cut where they would be too long."""
+    """The name itself, then "name (2)", "name (3)" and so on; names that would be too long are shortened."""
     endings = [f" ({number})" for number in range(2, _MAX_NAME_NUMBER + 1)]
     return [name, *(name[: MAX_NAME_CHARACTERS - len(ending)] + ending for ending in endings)]
 
@@ -303,25 +305,25 @@ def _names_for_runs(name: str) -> list[str]:
 async def _find_or_insert(connection: PooledConnection, caller: Caller, name: str) -> tuple[Experiment, bool]:
     """The experiment with this name, which may be deleted, and whether it is new."""
     for _ in range(_MAX_TRIES):
-        # It nearly always exists, and a conflicting insertion would use up an id each time.
+        # Look it up first: it nearly always exists, and an insertion that conflicts uses up an id.
         row = await connection.fetchrow(SQL["get_by_name"], caller.workspace_id, name)
         if row is not None:
             return from_row(row), False
         row = await connection.fetchrow(SQL["insert"], caller.workspace_id, name, None)
         if row is not None:
             return from_row(row), True
-    raise DatabaseUnavailable(f"the experiment {name[:80]!r} appears and disappears; try again")
+    raise DatabaseUnavailable(f"the experiment {name[:80]!r} is created and purged again and again; try again")
 
 
 def default_location(experiment_id: int) -> str:
-    """The location of an experiment's artifacts in this service's store, used if no other location was chosen."""
+    """The location of an experiment's artifacts if none was chosen: in this service's store."""
     return f"mlflow-artifacts:/{experiment_id}"
 
 
 def artifact_uri_below(location: str | None, experiment_id: int, path: str) -> str:
     """A path below an experiment's location. A query, as in s3://bucket/a?region=b, stays at the end, as in MLflow."""
-    place, mark, query = (location or default_location(experiment_id)).partition("?")
-    return f"{place.removesuffix('/')}/{path}{mark}{query}"
+    base, mark, query = (location or default_location(experiment_id)).partition("?")
+    return f"{base.removesuffix('/')}/{path}{mark}{query}"
 
 
 def from_row(row: asyncpg.Record) -> Experiment:
@@ -347,6 +349,6 @@ def _taken(name: str, holder: asyncpg.Record | None) -> AlreadyExists:
     if holder is not None and holder["lifecycle"] == "deleted":
         message += (
             f" It is deleted: restore it (its id is {holder['experiment_id']}), or free its name for good with "
-            "`runstream gc --purge-after-days 0`, which purges all that is deleted."
+            "`runstream gc --purge-after-days 0`, which purges everything that is deleted."
         )
     return AlreadyExists(message, field="name", subject=name)

@@ -1,5 +1,5 @@
-"""What an import brings along from another tracking server: read from it by importing/, stored by imports.py. Times are
-microseconds since 1970; 0: it is not known."""
+"""Types for what is imported from another tracking server. importing/ reads it, imports.py stores it. Times are in
+microseconds since 1970; 0 means that the time is not known."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ImportedMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedModelFields:
-    """A logged model, wherever its experiment is. `status` is pending, ready or failed."""
+    """The fields of a logged model, apart from its experiment. `status`: pending, ready or failed."""
 
     model_id: str
     name: str
@@ -52,7 +52,7 @@ class ImportedModelFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedModel(ImportedModelFields):
-    """A logged model, with its experiment here."""
+    """A logged model of another server, with the id of its experiment in this service."""
 
     experiment_id: int
 
@@ -70,7 +70,7 @@ class ImportedRegisteredModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedVersion:
-    """A version of a registered model, with its number."""
+    """A version of a registered model of another server, with its number there."""
 
     of: NewVersion
     version: int

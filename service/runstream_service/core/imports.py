@@ -1,6 +1,7 @@
-"""What is brought along from another tracking server: with the ids, numbers and times that it has there.
+"""Stores experiments and models of another tracking server, with the ids, version numbers and times that they have
+there.
 
-Every write may be repeated. What exists already stays as it is; what it lacks is added.
+Every write may be repeated. What exists already is not changed; tags, params and metrics that it lacks are added.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ if TYPE_CHECKING:
 
 SQL, EXPERIMENTS, MODELS = load("imports"), load("experiments"), load("logged_models")
 
-# It is a directory of the artifact store, too.
+# An id is the name of a directory in the artifact store, too.
 _MODEL_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 
 
 class Imports:
-    """All methods also raise DatabaseUnavailable."""
+    """Stores what an import reads. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def experiment(self, caller: Caller, new: ImportedExperiment) -> tuple[Experiment, bool]:
-        """The experiment of this name, created with these times if it does not exist, and whether it was created. Tags
-        that it does not have are added.
+        """Returns the experiment of this name, created with these times if there is none, and whether it was created.
+        Tags that it lacks are added.
 
         Raises:
             InvalidField, ExperimentDeleted.
@@ -78,8 +79,8 @@ class Imports:
             return experiments.from_row(stored), row is not None
 
     async def logged_model(self, caller: Caller, new: ImportedModel) -> tuple[LoggedModel, bool]:
-        """The logged model of this id, created if it does not exist, and whether it was created. Params, tags and
-        metrics that it does not have are added; metrics of runs that do not exist are left out.
+        """Returns the logged model of this id, created if there is none, and whether it was created. Params, tags and
+        metrics that it lacks are added; metrics of runs that do not exist are left out.
 
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted.
@@ -87,7 +88,8 @@ class Imports:
         """
         if not _MODEL_ID.fullmatch(new.model_id):
             raise InvalidField(
-                f"model_id: {new.model_id[:80]!r} is none; it has up to 36 letters, digits, - and _", field="model_id"
+                f"model_id: {new.model_id[:80]!r} is not an id of a model, which has up to 36 letters, digits, - and _",
+                field="model_id",
             )
         logged_models.check_name(new.name)
         check_text(new.model_type, field="model_type", max_characters=logged_models.MAX_TYPE_CHARACTERS)
@@ -121,8 +123,8 @@ class Imports:
             return await logged_models.get(connection, caller, new.model_id, also_deleted=True), created is not None
 
     async def registered_model(self, caller: Caller, new: ImportedRegisteredModel) -> bool:
-        """Creates a registered model, if there is none of this name, and adds tags that it does not have. Returns
-        whether it was created.
+        """Creates a registered model if there is none of this name, and adds tags that it lacks. Returns whether it was
+        created.
 
         Raises:
             InvalidField.
@@ -143,11 +145,11 @@ class Imports:
             return created is not None
 
     async def model_version(self, caller: Caller, new: ImportedVersion) -> tuple[ModelVersion, bool]:
-        """The version of this number of a registered model, created if it does not exist, and whether it was created.
-        Tags that it does not have are added, and so are aliases that point at no version.
+        """Returns the version of this number, created if there is none, and whether it was created. Tags that it lacks
+        are added, and aliases that point at no version.
 
         Raises:
-            InvalidField: also if the source does not belong to the given run or logged model.
+            InvalidField: also if the source does not belong to the run or logged model that the version names.
             NotFound: no such registered model, or the source refers to something that does not exist.
         """
         check_model_name(new.of.name)
@@ -177,7 +179,7 @@ class Imports:
 
 
 def _columns(metrics: Sequence[ImportedMetric]) -> list[list[Any]]:
-    """As the query takes them. Raises InvalidField."""
+    """The metrics as columns, for the statement insert_model_metrics. Raises InvalidField."""
     for one in metrics:
         check_text(one.key, field="metrics: a key", max_characters=MAX_TEXT_CHARACTERS)
         check_text(one.dataset_name, field="dataset_name", max_characters=MAX_TEXT_CHARACTERS)

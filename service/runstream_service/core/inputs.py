@@ -34,8 +34,8 @@ MAX_MODEL_ID_CHARACTERS = 36
 
 
 class Inputs:
-    """All methods also raise DatabaseUnavailable, and InvalidField for a run id that is not 32 lower-case hex
-    digits."""
+    """Stores and reads inputs and outputs of runs. All methods also raise DatabaseUnavailable, and InvalidField for a
+    run id that is not 32 lower-case hex digits."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,8 +43,8 @@ class Inputs:
     async def log_inputs(
         self, caller: Caller, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[str] = ()
     ) -> None:
-        """Stores datasets and models that a run read. Name and digest identify a dataset in its experiment. Tags that
-        the run has already given an input stay.
+        """Stores datasets and models that a run read. Name and digest identify a dataset in its experiment. An input
+        that is stored already keeps its tags.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -52,7 +52,7 @@ class Inputs:
         uid = parse_run_id(run_id, field="run_id")
         _check_count(datasets, "datasets")
         _check_models(models)
-        # The first of two with the same name and digest counts.
+        # Of several with the same name and digest, the first one counts.
         first = {(item.dataset.name, item.dataset.digest): item for item in reversed(datasets)}
         inputs = [first[key] for key in sorted(first)]
         for item in inputs:
@@ -72,7 +72,7 @@ class Inputs:
                 await connection.execute(SQL["insert_models_in"], uid, sorted(set(models)))
 
     async def log_outputs(self, caller: Caller, run_id: str, models: Sequence[ModelOutput]) -> None:
-        """Stores models that a run made; for a model, the last step counts.
+        """Stores models that a run made. Of several entries of one model, the step of the last one counts.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -87,7 +87,7 @@ class Inputs:
             )
 
     async def datasets_of(self, caller: Caller, experiment_ids: Sequence[int]) -> list[DatasetSummary]:
-        """The datasets that runs of some experiments read, with each context of their use; at most 1,000."""
+        """The datasets that runs of some experiments read, one entry for each context of use; at most MAX_SUMMARIES."""
         rows = await self._database.fetch(SQL["summaries"], caller.workspace_id, experiment_ids, MAX_SUMMARIES)
         return [DatasetSummary(*row) for row in rows]
 

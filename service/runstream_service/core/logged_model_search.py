@@ -1,5 +1,5 @@
-"""Searches for logged models: a filter, an order and a page -> a statement. Pages use an offset, as in MLflow, since
-experiments have few models."""
+"""Searches logged models: turns a filter, an order and a page into a statement. Pages use an offset, as in MLflow,
+since experiments have few models."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedModelQuery:
-    """The arguments of a search. `max_results` 0 means 50."""
+    """The arguments of a search. `max_results`: 0 means DEFAULT_RESULTS."""
 
     experiment_ids: Sequence[int]
     filter: str = ""
@@ -82,7 +82,7 @@ _TIMES = {"creation_timestamp": "d.created_at", "last_updated_timestamp": "d.upd
 async def search(
     connection: PooledConnection, caller: Caller, asked: LoggedModelQuery
 ) -> tuple[list[asyncpg.Record], str]:
-    """One page of rows, and the token of the next (empty on the last).
+    """One page of rows of logged_model_details, and the token of the next page (empty on the last page).
 
     Raises:
         InvalidField.
@@ -128,7 +128,7 @@ def _check(asked: LoggedModelQuery) -> None:
 
 
 def _fingerprint(asked: LoggedModelQuery) -> int:
-    """A hash of the search, so that a token can only continue the search that it came from."""
+    """A hash of the search, so that a page token is accepted only by the search that it came from."""
     order = [asdict(one) for one in asked.order_by]
     return zlib.crc32(json.dumps([list(asked.experiment_ids), asked.filter, order]).encode())
 
@@ -176,7 +176,7 @@ def _on_dataset(name: str, digest: str, parameters: Parameters) -> str:
 
 
 def _orders(order_by: Sequence[OrderBy], parameters: Parameters) -> tuple[str, list[str]]:
-    """Additional columns of the inner select, and the terms of the order."""
+    """Additional columns of the inner SELECT, and the terms of ORDER BY."""
     columns, terms, named = "", [], set()
     for number, order in enumerate(order_by):
         kind, key = parse_field(order.field, LOGGED_MODELS)
@@ -191,7 +191,7 @@ def _orders(order_by: Sequence[OrderBy], parameters: Parameters) -> tuple[str, l
             )
             terms += metric_order_terms(f"d.metric_{number}", descending=descending)
         elif key in _TIMES:
-            # By milliseconds: as in MLflow, times that are equal in milliseconds are ordered by the next field.
+            # To the millisecond, as MLflow stores times: within a millisecond, the next field decides.
             terms.append(order_term(f"date_trunc('milliseconds', {_TIMES[key]})", descending=descending))
         else:
             terms.append(order_term(_TEXTS[key], descending=descending, is_text=True))

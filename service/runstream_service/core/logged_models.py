@@ -1,4 +1,4 @@
-"""Logged models: what a training run made, with files, params, tags and metrics."""
+"""Logged models: models that a run made, with files, params, tags and metrics."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ModelMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedModel:
-    """A model as it is stored. `status` is one of STATUSES."""
+    """A stored model. `status`: one of STATUSES."""
 
     model_id: str
     experiment_id: int
@@ -67,7 +67,7 @@ class LoggedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewModel:
-    """The arguments for a new model; an empty text means that it was not given."""
+    """The arguments for a new model. An empty text means that the caller did not choose a value."""
 
     experiment_id: int
     name: str = ""
@@ -78,14 +78,14 @@ class NewModel:
 
 
 class LoggedModels:
-    """All methods also raise DatabaseUnavailable; those that change a model raise NotFound if it does not exist. As in
-    MLflow, a deleted model can still be changed."""
+    """Stores and reads logged models. All methods also raise DatabaseUnavailable; those that change a model raise
+    NotFound if there is none. As in MLflow, a deleted model can still be changed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, new: NewModel) -> LoggedModel:
-        """Creates a model; its files are uploaded afterwards.
+        """Creates a model, whose files are uploaded afterwards.
 
         Raises:
             InvalidField: also if a param has two values.
@@ -105,19 +105,19 @@ class LoggedModels:
             return await get(connection, caller, model_id)
 
     async def get(self, caller: Caller, model_id: str, *, also_deleted: bool = False) -> LoggedModel:
-        """Raises NotFound."""
+        """Returns a model with its params, tags and metrics. Raises InvalidField, NotFound."""
         _check_id(model_id)
         async with self._database.acquire() as connection:
             return await get(connection, caller, model_id, also_deleted=also_deleted)
 
     async def search(self, caller: Caller, asked: LoggedModelQuery) -> tuple[list[LoggedModel], str]:
-        """One page of models, and the token of the next (empty on the last). Raises InvalidField."""
+        """One page of models, and the token of the next page (empty on the last page). Raises InvalidField."""
         async with self._database.acquire() as connection:
             rows, token = await search(connection, caller, asked)
             return await _models(connection, rows), token
 
     async def finalize(self, caller: Caller, model_id: str, status: str) -> LoggedModel:
-        """Sets the status after the upload."""
+        """Sets the status, after the upload of the files. Raises InvalidField for an unknown status."""
         if status not in STATUSES:
             raise InvalidField(f"status: {status[:40]!r} is not one of {', '.join(STATUSES)}", field="status")
         async with self._database.transaction() as connection:
@@ -126,7 +126,7 @@ class LoggedModels:
             return await get(connection, caller, model_id, also_deleted=True)
 
     async def delete(self, caller: Caller, model_id: str) -> None:
-        """Marks a model as deleted; its files stay until it is purged."""
+        """Marks a model as deleted. Its files stay until it is purged."""
         async with self._database.transaction() as connection:
             await _lock(connection, caller, model_id)
             if await connection.fetchval(SQL["delete"], model_id):
@@ -166,7 +166,7 @@ class LoggedModels:
 async def get(
     connection: PooledConnection, caller: Caller, model_id: str, *, also_deleted: bool = False
 ) -> LoggedModel:
-    """Raises NotFound."""
+    """Returns a model with its params, tags and metrics. Raises NotFound."""
     row = await connection.fetchrow(SQL["get"], caller.workspace_id, model_id, also_deleted)
     if row is None:
         raise _not_found(model_id)
@@ -208,7 +208,7 @@ def _model(row: asyncpg.Record, metrics: list[ModelMetric]) -> LoggedModel:
 
 
 def check_name(name: str) -> None:
-    """Raises InvalidField for what cannot be the name of a logged model."""
+    """Raises InvalidField if a logged model cannot have this name."""
     if any(bad in name for bad in _BAD_IN_NAMES):
         raise InvalidField(
             f"Invalid model name ({name[:200]!r}) provided. Model name must be a non-empty string and cannot contain "
@@ -219,7 +219,7 @@ def check_name(name: str) -> None:
 
 
 def _check_id(model_id: str) -> None:
-    """Raises NotFound for an id that cannot be stored, since no model can have it."""
+    """Raises InvalidField for an id that cannot be looked up."""
     check_text(model_id, field="model_id", max_characters=MAX_KEY_CHARACTERS)
 
 
@@ -232,8 +232,8 @@ def _params(params: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def checked_entries(entries: Mapping[str, str], name: str) -> dict[str, str]:
-    """Params or tags, sorted by key, so that two callers cannot deadlock. MLflow accepts any text as a key. Raises
-    InvalidField."""
+    """Params or tags, checked, and sorted by key, so that two callers cannot deadlock. Unlike for runs, any text may be
+    a key, as in MLflow. Raises InvalidField."""
     if len(entries) > MAX_ENTRIES:
         raise InvalidField(f"{name}: has {len(entries):,} entries; at most {MAX_ENTRIES:,} are allowed", field=name)
     for key, value in entries.items():

@@ -1,4 +1,4 @@
-"""Metrics that runs log for models: a few per model, stored apart from the points of the run."""
+"""Metrics that runs log for logged models: a few per model, stored separately from the points of the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_TEXT_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class NewModelMetric:
-    """One value of a model, optionally on a dataset (otherwise the texts are empty)."""
+    """A metric of a model, perhaps on a dataset; without one, the texts are empty."""
 
     model_id: str
     key: str
@@ -35,13 +35,13 @@ class NewModelMetric:
 
 
 class ModelMetrics:
-    """Both methods also raise DatabaseUnavailable."""
+    """Stores metrics of logged models. Both methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def check(self, caller: Caller, metrics: Sequence[NewModelMetric]) -> None:
-        """Raises NotFound if one of their models does not exist, or InvalidField."""
+        """Raises NotFound if the model of any metric does not exist, InvalidField if a text is too long."""
         for metric in metrics:
             check_text(metric.model_id, field="model_id", max_characters=MAX_TEXT_CHARACTERS)
             check_text(metric.dataset_name, field="dataset_name", max_characters=MAX_TEXT_CHARACTERS)
@@ -53,7 +53,8 @@ class ModelMetrics:
                 raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id", subject=model_id)
 
     async def log(self, run_id: UUID, metrics: Sequence[NewModelMetric]) -> None:
-        """Stores checked metrics that are not stored yet. Models that were deleted since the check are left out."""
+        """Stores metrics that `check` has accepted, unless they are stored already. Those of models that were deleted
+        since the check are left out."""
         await self._database.execute(
             SQL["insert_model_metrics"],
             run_id,

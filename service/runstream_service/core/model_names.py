@@ -1,4 +1,5 @@
-"""Rules for names in the model registry. They are MLflow's, with its messages, as gRPC does not serve the registry."""
+"""Rules for names in the model registry: those of MLflow, with its messages, since only MLflow's routes serve the
+registry."""
 
 from __future__ import annotations
 
@@ -26,16 +27,14 @@ _VERSION_ALIAS = re.compile(r"[vV]\d+")
 
 
 def check_new_model_name(name: str, *, field: str = "name") -> str:
-    """A name that may be given to a registered model. Raises InvalidField."""
+    """Returns the name. Raises InvalidField if a new registered model cannot have it."""
     check_model_name(name, field=field)
     return check_name(name, field=field, max_characters=MAX_NAME_CHARACTERS)
 
 
 def check_model_name(name: str, *, field: str = "name") -> str:
-    """A name that may exist: it is part of `models:/name/1` and of paths, so it must not contain their separators.
-
-    Raises:
-        InvalidField.
+    """Returns the name. Raises InvalidField if no registered model can have it: names are parts of `models:/name/1` and
+    of paths, so they must not contain their separators.
     """
     if not name.strip():
         raise InvalidField(f"Missing value for required parameter '{field}'.", field=field)
@@ -52,12 +51,12 @@ def check_model_name(name: str, *, field: str = "name") -> str:
 
 
 def check_description(text: str) -> str:
-    """Raises InvalidField."""
+    """Returns the description. Raises InvalidField if it is too long or cannot be stored."""
     return check_text(text, field="description", max_characters=MAX_DESCRIPTION_CHARACTERS)
 
 
 def check_alias(alias: str) -> str:
-    """An alias that may exist, including `latest`. Raises InvalidField."""
+    """Returns the alias. Raises InvalidField if it has a wrong form; `latest` is accepted."""
     if not alias:
         raise InvalidField("Registered model alias name cannot be empty.", field="alias")
     if not _ALIAS.fullmatch(alias):
@@ -75,7 +74,7 @@ def check_alias(alias: str) -> str:
 
 
 def check_new_alias(alias: str) -> str:
-    """An alias that may be given to a version. Raises InvalidField."""
+    """Returns the alias. Raises InvalidField if it cannot be set: `latest` and names such as `v1` are reserved."""
     check_alias(alias)
     if alias.lower() == LATEST:
         raise InvalidField("'latest' alias name (case insensitive) is reserved.", field="alias")
@@ -85,7 +84,7 @@ def check_new_alias(alias: str) -> str:
 
 
 def canonical_stage(stage: str) -> str:
-    """A stage as it is stored, for any spelling in upper or lower case. Raises InvalidField."""
+    """The stage as it is stored, for a spelling in any case. Raises InvalidField if it is unknown."""
     if stage.lower() not in _CANONICAL:
         raise InvalidField(
             f"Invalid Model Version stage: {stage[:80]}. Value must be one of {', '.join(STAGES)}.", field="stage"

@@ -1,4 +1,4 @@
-"""Searches in the model registry: a filter, an order and a page -> a statement.
+"""Searches the model registry: turns a filter, an order and a page into a statement.
 
 Pages use an offset, as in MLflow: a registry is small, and it is ordered by fields that change.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runstream_service.search.conditions import And, Condition
     from runstream_service.search.grammar import Order
 
-# A prompt is a registered model with this tag. Searches only find models, unless a filter has this tag.
+# A prompt is a registered model with this tag. Searches find only models, unless the filter uses this tag.
 IS_PROMPT = "mlflow.prompt.is_prompt"
 
 
@@ -48,14 +48,14 @@ class RegistryQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Area:
-    """One of the two kinds of objects to search for. `view` has the alias d in the statement."""
+    """What a search is for: registered models or versions. In the statement, `view` has the alias d."""
 
     dialect: Dialect
     view: str
     max_results: int
-    tags: str  # what follows FROM: the tags of an entry
-    prompt_tags: str  # the tags that say that it is a prompt
-    order_by: tuple[str, ...]  # if the caller gives none
+    tags: str  # after FROM: the tags of an entry
+    prompt_tags: str  # after FROM: the tags among which the one of prompts may be
+    order_by: tuple[str, ...]  # used if the caller has no order
     ties: tuple[str, ...]  # appended to the caller's order
 
 
@@ -80,7 +80,7 @@ VERSIONS = _Area(
 )
 
 _TEXTS = {"name": "d.name", "run_id": "d.run_id", "source_path": "d.source"}
-# Times by milliseconds: as in MLflow, times that are equal in milliseconds are ordered by the next field.
+# Times to the millisecond, as MLflow stores them: within a millisecond, the next field decides.
 _ORDERED = {
     "name": "d.name",
     "version_number": "d.version",
@@ -92,7 +92,7 @@ _ORDERED = {
 async def search(
     database: Database, caller: Caller, area: _Area, asked: RegistryQuery
 ) -> tuple[list[asyncpg.Record], str]:
-    """One page of rows of the area's view, and the token of the next (empty on the last).
+    """One page of rows of the area's view, and the token of the next page (empty on the last page).
 
     Raises:
         InvalidField.
@@ -138,8 +138,9 @@ def _condition(area: _Area, one: Comparison, parameters: Parameters) -> str:
 
 
 def _with_prompts_or_without(wanted: And) -> tuple[Sequence[Condition], bool]:
-    """The conditions to compare, and whether prompts are searched, too. The first comparison with the tag decides; the
-    UI writes `= 'true'` for prompts, and `!= 'true'` for models. Behind an OR or NOT, the tag is one like others."""
+    """The conditions to evaluate, and whether prompts are found, too. The first comparison with the tag decides:
+    MLflow's UI writes `= 'true'` for prompts, and `!= 'true'` for models. Within an OR or NOT, the tag is compared like
+    any other."""
     about = [part for part in wanted.parts if isinstance(part, Comparison) and _is_about_prompts(part)]
     if about and (about[0].operator, str(about[0].value).lower()) not in (("=", "true"), ("!=", "false")):
         return [part for part in wanted.parts if part not in about], False

@@ -1,7 +1,7 @@
 """Checks sources of model versions: an external URI, or one below the run or logged model that the version names.
 
-The checks are MLflow's, and are needed for security: everybody who may load a version can read the files of its source,
-so nobody may register artifacts of others, or files of the machine that this service runs on.
+The checks are those of MLflow, and are needed for security: everybody who may load a version can read the files of its
+source. So it must not be possible to register artifacts of others, or files of the machine that this service runs on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from runstream_service.core.model_names import LATEST, MAX_SOURCE_CHARACTERS
 from runstream_service.core.names import check_text
 from runstream_service.errors.core import InvalidField
 
-# Schemes with a host that the caller chooses, and that everybody who downloads would contact. They are only allowed
-# below the artifact location of the run or the logged model, which is contacted anyway. This service never contacts
-# them.
+# Schemes with a host, which the caller would choose and everybody who downloads the version would contact. They are
+# allowed only below the artifact location of the run or logged model, whose host is contacted anyway. This service
+# itself contacts none of them.
 _HOST_ADDRESSED = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "mlflow-artifacts", "r2", "b2", "abfss"})
 _THIS_MACHINE = ("localhost", "127.0.0.1")
-# Each round removes one layer of %25; more than a few are an attack.
+# Each round removes one layer of percent-encoding. More than a few layers are an attack.
 _MAX_UNQUOTINGS = 16
 
 
@@ -38,12 +38,12 @@ class ModelUri:
 
 
 def check_source(source: str) -> str:
-    """Checks that apply to every source. Raises InvalidField."""
+    """Returns the source. Raises InvalidField if it is too long or cannot be stored, as for every kind of source."""
     return check_text(source, field="source", max_characters=MAX_SOURCE_CHARACTERS)
 
 
 def parse_model_uri(source: str) -> ModelUri | None:
-    """The parts of a `models:/` URI; None for any other. Raises InvalidField."""
+    """The parts of a `models:/` URI; None for any other URI. Raises InvalidField if it is malformed."""
     uri = _split(source)
     if uri.scheme != "models":
         return None
@@ -71,7 +71,8 @@ def parse_model_uri(source: str) -> ModelUri | None:
 
 
 def check_below_run(source: str, run_id: str, location: str | None) -> None:
-    """Checks a source for which a run, or nothing, was given. `location`: the run's artifacts, if this service has it.
+    """Checks the source of a version that names a run, or neither a run nor a logged model. `location`: where the
+    artifacts of the run are; None if this service has no such run.
 
     Raises:
         InvalidField.
@@ -94,7 +95,8 @@ def check_below_run(source: str, run_id: str, location: str | None) -> None:
 
 
 def check_below_model(source: str, model_id: str, location: str | None) -> None:
-    """Checks a source for which a logged model was given. `location`: the model's artifacts, if it exists.
+    """Checks the source of a version that names a logged model. `location`: where the artifacts of the model are; None
+    if there is no such model.
 
     Raises:
         InvalidField.
@@ -116,7 +118,7 @@ def check_below_model(source: str, model_id: str, location: str | None) -> None:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a URI names a file of this machine. Raises InvalidField for a file of another one."""
+    """Whether a URI names a file of this machine. Raises InvalidField for a file URI with another host."""
     parts = _split(uri)
     if parts.scheme == "file":
         host = parts.hostname or ""
@@ -127,7 +129,7 @@ def is_local(uri: str) -> bool:
 
 
 def reject(source: str, what: str) -> NoReturn:
-    """Raises InvalidField: the source does not belong to the run or model of the parameter `what`."""
+    """Raises InvalidField, because the source does not belong to the run or model that the parameter `what` names."""
     raise InvalidField(
         f"Invalid model version source: '{source}'. The {what} request parameter must identify the resource that "
         "contains the source.",
@@ -145,7 +147,7 @@ def _reject_local(source: str, what: str) -> NoReturn:
 
 
 def _check_plain(source: str) -> None:
-    """Checks for an absolute path without `..`, however often it is quoted."""
+    """Checks that the path is absolute and has no `..`, in any layer of percent-encoding."""
     plain = _unquoted(source, unquote_plus)
     path = re.sub(r"/+", "/", _split(plain).path.rstrip("/"))
     if "\x00" in plain or ".." in plain.split("/") or not path.startswith("/") or posixpath.normpath(path) != path:
@@ -165,7 +167,7 @@ def _check_host(source: str, location: str | None) -> None:
         raise InvalidField(
             f"'source' cannot use the '{uri.scheme}' scheme: it addresses a host other than the tracking server's "
             "artifact storage. It may only be a place below the artifacts of the run (run_id) or of the logged model "
-            "(model_id) that the version is said to be of.",
+            "(model_id) that the version names.",
             field="source",
         )
 
@@ -191,7 +193,7 @@ def _is_below_path(source: str, root: str) -> bool:
 
 
 def _unquoted(text: str, unquoting: Callable[[str], str]) -> str:
-    """The text without any layer of quoting."""
+    """The text without any layer of percent-encoding."""
     for _ in range(_MAX_UNQUOTINGS):
         if (plain := unquoting(text)) == text:
             return text

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SQL = load("models")
 
-# Versions of prompts have a text in a tag and no files; they name one of these.
+# The sources that versions of prompts have. They have no files: their text is in a tag.
 _PROMPT_SOURCES = ("dummy-source", "prompt-template")
 # The tag of a logged model that lists the versions made of it.
 _REGISTRATIONS = "mlflow.modelVersions"
@@ -45,7 +45,7 @@ _MAX_VERSION = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """A version as it is stored. `stage` is one of model_names.STAGES."""
+    """A stored version. `stage`: one of model_names.STAGES."""
 
     name: str
     version: int
@@ -62,7 +62,8 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """The arguments for a new version. None is not the same as empty: see `ModelVersions.create`."""
+    """The arguments for a new version. If the source is another version, `run_id` has to be None or the run of that
+    one."""
 
     name: str
     source: str
@@ -75,7 +76,7 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The origin of a new version, with everything looked up that its source may refer to."""
+    """Where a new version comes from: its source, with the URI of the files, and its run and logged model, if any."""
 
     source: str
     storage_location: str
@@ -84,19 +85,17 @@ class Origin:
 
 
 class ModelVersions:
-    """All methods also raise DatabaseUnavailable. Every write locks the registered model first, so writes cannot
-    deadlock, and numbers are assigned one after the other."""
+    """Stores and reads versions. All methods also raise DatabaseUnavailable. Every write locks the registered model
+    first, so that writes cannot deadlock, and numbers are assigned one after the other."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, new: NewVersion) -> ModelVersion:
-        """Creates a version under the next number.
-
-        If the source is a version of a registered model, the new version gets its run, too.
+        """Creates a version under the next number. If the source is another version, the new one gets its run, too.
 
         Raises:
-            InvalidField: also if the source does not belong to the given run or logged model.
+            InvalidField: also if the source does not belong to the run or logged model that the version names.
             NotFound: no such registered model, or the source refers to something that does not exist.
         """
         check_model_name(new.name)
@@ -124,7 +123,7 @@ class ModelVersions:
             return await get(connection, caller, new.name, version)
 
     async def get(self, caller: Caller, name: str, version: str) -> ModelVersion:
-        """Raises InvalidField, NotFound."""
+        """Returns a version. Raises InvalidField, NotFound."""
         async with self._database.acquire() as connection:
             return await get(connection, caller, check_model_name(name), parse_version(name, version))
 
@@ -139,7 +138,7 @@ class ModelVersions:
             return await _by_alias(connection, caller, check_model_name(name), check_alias(alias))
 
     async def latest(self, caller: Caller, name: str, stages: Sequence[str]) -> list[ModelVersion]:
-        """The newest version in each of these stages; if none is given, in every stage.
+        """The newest version in each of `stages`; without any, in every stage.
 
         Raises:
             InvalidField, NotFound.
@@ -149,7 +148,7 @@ class ModelVersions:
             return await _latest(connection, caller, name, [canonical_stage(stage) for stage in stages])
 
     async def search(self, caller: Caller, asked: RegistryQuery) -> tuple[list[ModelVersion], str]:
-        """One page of versions, and the token of the next (empty on the last). Raises InvalidField."""
+        """One page of versions, and the token of the next page (empty on the last page). Raises InvalidField."""
         rows, token = await search(self._database, caller, VERSIONS, asked)
         return [from_row(row) for row in rows], token
 
@@ -172,7 +171,8 @@ class ModelVersions:
     async def set_stage(
         self, caller: Caller, name: str, version: str, stage: str, *, archive_others: bool
     ) -> ModelVersion:
-        """Moves a version to a stage; `archive_others` archives the versions that are in that (active) stage.
+        """Moves a version to a stage. `archive_others`: archives the other versions in that stage, which must be an
+        active one.
 
         Raises:
             InvalidField, NotFound.
@@ -227,7 +227,7 @@ def parse_version(name: str, text: str) -> int:
 
 
 async def lock(connection: PooledConnection, caller: Caller, name: str) -> int:
-    """Locks a registered model and all that belongs to it until the transaction ends; returns its id. Raises
+    """Locks a registered model, with all that belongs to it, until the transaction ends. Returns its id. Raises
     NotFound."""
     model = await connection.fetchval(SQL["lock"], caller.workspace_id, name)
     if model is None:
@@ -241,7 +241,7 @@ def model_not_found(name: str) -> NotFound:
 
 
 async def get(connection: PooledConnection, caller: Caller, name: str, version: int) -> ModelVersion:
-    """Raises NotFound."""
+    """Returns a version. Raises NotFound."""
     row = await connection.fetchrow(SQL["get_version"], caller.workspace_id, name, version)
     if row is None:
         raise _version_not_found(name, version)
@@ -249,12 +249,12 @@ async def get(connection: PooledConnection, caller: Caller, name: str, version: 
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:
-    """Whether these are the tags of a prompt and not of a model."""
+    """Whether tags are those of a prompt rather than of a model."""
     return tags.get(IS_PROMPT, "").lower() == "true"
 
 
 def from_row(row: asyncpg.Record) -> ModelVersion:
-    """A row of the view model_version_details."""
+    """The version of a row of the view model_version_details."""
     return ModelVersion(
         name=row["name"],
         version=row["version"],
@@ -271,7 +271,7 @@ def from_row(row: asyncpg.Record) -> ModelVersion:
 
 
 async def newest(connection: PooledConnection, models: Sequence[int]) -> dict[int, list[ModelVersion]]:
-    """The newest version in each stage, in the order of their numbers, by the id of the registered model."""
+    """By the id of the registered model: the newest version in each stage, in the order of their numbers."""
     found: dict[int, list[ModelVersion]] = {model: [] for model in models}
     for row in await connection.fetch(SQL["latest_versions"], models):
         found[row["registered_model_id"]].append(from_row(row))
@@ -283,7 +283,7 @@ def _version_not_found(name: str, version: int | str) -> NotFound:
 
 
 async def lock_version(connection: PooledConnection, caller: Caller, name: str, version: int) -> int:
-    """Locks the registered model of a version; returns its id. Raises InvalidField, NotFound."""
+    """Locks the registered model of an existing version. Returns the id of the model. Raises InvalidField, NotFound."""
     model = await connection.fetchval(SQL["lock"], caller.workspace_id, check_model_name(name))
     if model is None or not await connection.fetchval(SQL["has_version"], model, version):
         raise _version_not_found(name, version)
@@ -323,7 +323,7 @@ async def _by_alias(connection: PooledConnection, caller: Caller, name: str, ali
 
 
 async def origin_of(connection: PooledConnection, caller: Caller, new: NewVersion) -> Origin:
-    """Where a new version comes from, checked. Raises InvalidField, NotFound."""
+    """Checks the source of a new version, and finds its origin. Raises InvalidField, NotFound."""
     if is_prompt(new.tags):
         return _origin_of_prompt(new)
     uri = model_sources.parse_model_uri(new.source)
@@ -345,7 +345,7 @@ def _origin_of_prompt(new: NewVersion) -> Origin:
 
 
 async def _origin_in_version(connection: PooledConnection, caller: Caller, new: NewVersion, uri: ModelUri) -> Origin:
-    """The origin of a version whose source is another version: it has to be the origin of that one."""
+    """The origin of a version whose source is another version: that of the other version."""
     version = await _named(connection, caller, new.source, uri)
     if new.run_id not in (None, version.run_id) or new.model_id:
         raise InvalidField(
@@ -361,7 +361,7 @@ async def _origin_in_version(connection: PooledConnection, caller: Caller, new: 
 
 
 async def _named(connection: PooledConnection, caller: Caller, source: str, uri: ModelUri) -> ModelVersion:
-    """The version that a URI names."""
+    """The version that a `models:/` URI names. Raises InvalidField, NotFound."""
     check_model_name(uri.name)
     row = await connection.fetchrow(SQL["get"], caller.workspace_id, uri.name)
     if row is None:
@@ -385,7 +385,7 @@ async def _named(connection: PooledConnection, caller: Caller, source: str, uri:
 async def _origin_in_model(
     connection: PooledConnection, caller: Caller, new: NewVersion, model_id: str, *, whole: bool
 ) -> Origin:
-    """The origin of a version whose source is a logged model (`whole`), or files of one."""
+    """The origin of a version whose source is a logged model (`whole`), or some files of one."""
     row = await connection.fetchrow(SQL["source_model"], caller.workspace_id, model_id)
     location = None if row is None else _location(row, f"models/{model_id}/artifacts")
     model_sources.check_below_model(new.source, model_id, location)
@@ -413,7 +413,7 @@ def _location(row: asyncpg.Record, path: str) -> str:
 
 
 async def _register(connection: PooledConnection, model_id: str, name: str, version: int) -> None:
-    """Adds a version to the list in a tag of its logged model."""
+    """Adds a version to the list of registrations in the tag _REGISTRATIONS of its logged model."""
     stored = await connection.fetchval(SQL["lock_registrations"], model_id, _REGISTRATIONS)
     try:
         listed: Any = json.loads(stored or "[]")

@@ -20,7 +20,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class KeyProblem(Enum):
-    """What is wrong with the key of a metric, param or tag; the value is a text for messages."""
+    """What is wrong with the key of a metric, param or tag. The value is the end of a message."""
 
     EMPTY = "is empty; a key has 1 to 250 characters"
     TOO_LONG = "has more than 250 characters"
@@ -52,7 +52,7 @@ def parse_run_id(text: str, *, field: str) -> UUID:
     """A run id as callers write it: 32 lower-case hex digits.
 
     Raises:
-        InvalidField: it is anything else; `field` is the request's field that contained it.
+        InvalidField: the text is anything else. `field`: the field of the request that has it.
     """
     if not _RUN_ID.fullmatch(text):
         raise InvalidField(
@@ -77,9 +77,10 @@ def check_name(name: str, *, field: str, max_characters: int) -> str:
 
 
 def _control_character(name: str, at: int) -> str:
-    """Describes the control character. Usually it is a line ending of a name that was read from a file."""
+    """The end of a message about a control character; usually it is the line ending of a name that was read from a
+    file."""
     if not _CONTROL.search(name.strip()):
-        return f"begins or ends with the control character {name[at]!r}, such as the end of a line; take it away"
+        return f"begins or ends with the control character {name[at]!r}, such as the end of a line; remove it"
     return f"has the control character {name[at]!r} after {name[max(0, at - 40) : at]!r}; names are one line of text"
 
 

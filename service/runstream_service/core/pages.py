@@ -15,16 +15,16 @@ _MAX_TOKEN_CHARACTERS = 8_192
 
 
 def check_page_size(size: int) -> int:
-    """The size of a page; 0 means 100. Raises InvalidField if it is not from 0 to 1,000."""
+    """The size of a page; 0 means DEFAULT_SIZE. Raises InvalidField if it is not from 0 to MAX_SIZE."""
     if not 0 <= size <= MAX_SIZE:
         raise InvalidField(f"page_size: {size} is not from 0 to {MAX_SIZE:,}", field="page_size")
     return size or DEFAULT_SIZE
 
 
 def make_token(*, of: str, after: list[int | str]) -> str:
-    """A token for the page after an entry. `of` names the list: a token is only valid for this one. Opaque to callers.
+    """An opaque token for the page after an entry. `of` names the list: the token is valid for this list only.
 
-    The checksum detects mistakes, not forgery: a token gives access to nothing that its holder may not see.
+    Its checksum detects mistakes, not forgery: a token gives access to nothing that its holder may not see.
     """
     payload = json.dumps([of, *after], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload).decode().rstrip("=")
@@ -44,7 +44,8 @@ def read_offset_token(token: str, *, of: str) -> int:
 
 
 def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...]) -> list[Any] | None:
-    """The values passed to `make_token`, of these types; None for the first page. Raises InvalidField otherwise."""
+    """The values `after` that were passed to `make_token`; None for an empty token, the first page. Raises InvalidField
+    if the token is for another list, or the values do not have the types `shape`."""
     if not token:
         return None
     if len(token) > _MAX_TOKEN_CHARACTERS:
@@ -60,7 +61,10 @@ def read_token(token: str, *, of: str, shape: tuple[type[int] | type[str], ...])
     except (ValueError, TypeError, RecursionError) as error:
         raise _no_token() from error
     if named != of:
-        raise InvalidField("page_token: belongs to another list", field="page_token")
+        raise InvalidField(
+            "page_token: belongs to another list; begin with the first page of this one, without a token",
+            field="page_token",
+        )
     return list(after)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredModel:
-    """A registered model as it is stored, with the newest version in each stage."""
+    """A stored registered model, with the newest version in each stage."""
 
     name: str
     description: str
@@ -53,7 +53,8 @@ class RegisteredModel:
 
 
 class RegisteredModels:
-    """All methods also raise DatabaseUnavailable. Every write locks the registered model first."""
+    """Stores and reads registered models. All methods also raise DatabaseUnavailable. Every write locks the registered
+    model first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,7 +62,7 @@ class RegisteredModels:
     async def create(
         self, caller: Caller, name: str, *, description: str = "", tags: Mapping[str, str] | None = None
     ) -> RegisteredModel:
-        """Raises InvalidField, AlreadyExists."""
+        """Creates a registered model. Raises InvalidField, AlreadyExists."""
         check_new_model_name(name)
         check_description(description)
         checked = check_entries(tags or {}, field="tags", max_value_characters=MAX_TAG_CHARACTERS)
@@ -73,13 +74,14 @@ class RegisteredModels:
             return await _get(connection, caller, name)
 
     async def get(self, caller: Caller, name: str) -> RegisteredModel:
-        """Raises InvalidField, NotFound."""
+        """Returns a registered model. Raises InvalidField, NotFound."""
         check_model_name(name)
         async with self._database.acquire() as connection:
             return await _get(connection, caller, name)
 
     async def search(self, caller: Caller, asked: RegistryQuery) -> tuple[list[RegisteredModel], str]:
-        """One page of registered models, and the token of the next (empty on the last). Raises InvalidField."""
+        """One page of registered models, and the token of the next page (empty on the last page). Raises
+        InvalidField."""
         rows, token = await search(self._database, caller, MODELS, asked)
         async with self._database.acquire() as connection:
             versions = await newest(connection, [row["registered_model_id"] for row in rows])
@@ -131,7 +133,7 @@ class RegisteredModels:
             await connection.execute(SQL["delete_tag"], model, key)
 
     async def set_alias(self, caller: Caller, name: str, alias: str, version: str) -> None:
-        """Points an alias at a version; it may have pointed at another one. Raises InvalidField, NotFound."""
+        """Points an alias at a version, whether it exists already or not. Raises InvalidField, NotFound."""
         check_model_name(name)
         check_new_alias(alias)
         number = parse_version(name, version)
@@ -147,7 +149,7 @@ class RegisteredModels:
 
     @contextlib.asynccontextmanager
     async def _locked(self, caller: Caller, name: str) -> AsyncIterator[tuple[PooledConnection, int]]:
-        """A transaction that locks a registered model, and the id of the model."""
+        """A transaction that holds the lock of a registered model, and the id of the model."""
         check_model_name(name)
         async with self._database.transaction() as connection:
             yield connection, await lock(connection, caller, name)

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def params_of(row: asyncpg.Record) -> dict[str, str]:
-    """The params in a row."""
+    """The params of a row, as a dict."""
     return dict(zip(row["param_keys"], row["param_values"], strict=True))
 
 
 def tags_of(row: asyncpg.Record) -> dict[str, str]:
-    """The tags in a row."""
+    """The tags of a row, as a dict."""
     return dict(zip(row["tag_keys"], row["tag_values"], strict=True))

@@ -1,13 +1,13 @@
 """Moves runs to other experiments of their workspace.
 
-With a run go its points, params, tags, inputs and the logged models that it made in the experiment that it is in; its
-files, and theirs, stay where they are (`files_experiment_id`), so that every URI of them stays valid. Its child runs
-stay where they are: they are runs of their own.
+A run moves with its points, params, tags, inputs, and the logged models that it made in its present experiment. Its
+files and those of the models stay where they are (`files_experiment_id`), so that their URIs stay valid. Its child runs
+stay in their experiment.
 
-Locks are taken in the order of all that changes experiments and runs: first the experiment, shared, as for a run that
-is created in it; then the run. So a deletion of either comes wholly before (and the move is refused) or wholly after
-(and, of the target, takes this run along). The experiment that the run leaves is not locked: its deletion locks its
-runs, and this run is one of them or has gone.
+Locks are taken in the same order as everywhere: first the target experiment, shared, as for a run that is created in
+it; then the run. So a deletion of either happens completely before the move, which is then refused, or completely after
+it. The experiment that the run leaves is not locked: its deletion locks its runs, and either has this run among them or
+not.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SQL = load("moves")
 
 
 class RunMoves:
-    """All methods also raise DatabaseUnavailable."""
+    """Moves runs. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def move(self, caller: Caller, run_id: str, experiment_id: int) -> None:
-        """Moves an active run to an active experiment; one that is there already stays.
+        """Moves an active run to an active experiment. Does nothing if the run is in it already.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted, ExperimentDeleted.

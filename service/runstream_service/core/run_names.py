@@ -20,5 +20,5 @@ ADJECTIVES, NOUNS = _ADJECTIVES.split(), _NOUNS.split()
 
 
 def generate_run_name() -> str:
-    """A name such as `swift-otter-417`. It is for people; it does not identify a run, since names repeat."""
+    """A name such as `swift-otter-417`, for people to read. Names may repeat, so they do not identify a run."""
     return f"{random.choice(ADJECTIVES)}-{random.choice(NOUNS)}-{random.randrange(1_000)}"

@@ -1,4 +1,4 @@
-"""A run as it is stored, made from rows of the queries in runs.sql."""
+"""The type of a stored run, and how it is made from rows of the queries in runs.sql."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run as it is stored. `status` is one of the five in the schema, `lifecycle` is `active` or `deleted`."""
+    """A stored run. `status`: one of runs.STATUSES. `lifecycle`: `active` or `deleted`."""
 
     run_id: UUID
     experiment_id: int
@@ -39,12 +39,12 @@ class Run:
 
 
 def run_of(row: asyncpg.Record) -> Run:
-    """A run without what other tables hold of it."""
+    """A run without its params, tags, inputs and outputs, which are in other tables."""
     return Run(**_fields(row))
 
 
 def whole_run_of(row: asyncpg.Record) -> Run:
-    """A run with all that belongs to it."""
+    """A run with its params, tags, inputs and outputs."""
     return Run(
         **_fields(row),
         params=params_of(row),

@@ -1,4 +1,4 @@
-"""What may change of a run while somebody looks at it, of many runs at a time."""
+"""Reads what may change of a run while a page shows it, for many runs at once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from runstream_service.core.runs import SQL
 if TYPE_CHECKING:
     from runstream_service.database.pool import Database
 
-# The workspace in which a run is watched, and its id.
+# A run that a page shows: the id of the page's workspace, and the id of the run.
 WatchedRun: TypeAlias = tuple[int, UUID]
 
 
 class RunStates:
-    """Reads them."""
+    """Reads the states of runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read(self, runs: Collection[WatchedRun]) -> dict[WatchedRun, tuple[Any, ...]]:
-        """Name, status, lifecycle, end and experiment of each run that is in the workspace in which it is watched.
+        """Name, status, lifecycle, end and experiment id of each run. Runs that are not in the workspace of their page
+        are left out.
 
         Raises:
             DatabaseUnavailable.

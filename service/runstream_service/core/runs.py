@@ -1,4 +1,4 @@
-"""Runs with their params and tags. Every write may be repeated, also concurrently by all ranks of a job."""
+"""Runs with their params and tags. Every write may be repeated, also by all ranks of a job at the same time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAX_USER_CHARACTERS = 256
 MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
 MAX_DELETED_KEYS = 1_000
-# How many of these the audit log names, and how much of each.
+# How many of the deleted keys the audit log names, and how many characters of each.
 _AUDITED_KEYS, _AUDITED_KEY_CHARACTERS = 10, 100
 END_STATUSES = ("finished", "failed", "killed")
 STATUSES = ("running", "scheduled", *END_STATUSES)
@@ -52,7 +52,7 @@ NAME_TAG = "mlflow.runName"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """The arguments for a new run; empty texts and 0 mean that a value was not given."""
+    """The arguments for a new run. Empty texts and 0 mean that the caller did not choose a value."""
 
     run_id: str = ""
     experiment: str = ""
@@ -66,7 +66,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedRun:
-    """The run that `Runs.create` found or created; the flags are those of CreateRunResponse."""
+    """The run that `Runs.create` found or created. The flags are those of CreateRunResponse (run.proto)."""
 
     run: Run
     created: bool
@@ -74,18 +74,20 @@ class CreatedRun:
 
 
 class Runs:
-    """All methods also raise DatabaseUnavailable, and InvalidField for a run id that is not 32 lower-case hex
-    digits."""
+    """Creates, reads, changes and deletes runs. All methods also raise DatabaseUnavailable, and InvalidField for a run
+    id that is not 32 lower-case hex digits."""
 
     def __init__(self, database: Database, experiments_: Experiments) -> None:
         self._database = database
         self._experiments = experiments_
 
     async def create(self, caller: Caller, new: NewRun) -> CreatedRun:
-        """Creates a run, or gets the one that the id leads to; rank 0 sets an ended run to running again.
+        """Creates a run, or returns the existing run of that id or launch (launches.py). Rank 0 sets an ended run to
+        running again.
 
         Raises:
-            InvalidField, ExperimentDeleted, RunInOtherExperiment, RunDeleted.
+            InvalidField, ExperimentDeleted, RunDeleted.
+            RunInOtherExperiment: the id belongs to a run of another experiment or workspace.
         """
         run_id = parse_run_id(new.run_id, field="run_id") if new.run_id else uuid.uuid4()
         check_text(new.name, field="name", max_characters=MAX_NAME_CHARACTERS)
@@ -135,7 +137,7 @@ class Runs:
         started_at_unix_us: int,
         tags: Mapping[str, str] | None = None,
     ) -> Run:
-        """Creates a run in an existing experiment. The service chooses the id.
+        """Creates a run with a new id in an existing experiment.
 
         Raises:
             InvalidField, ExperimentNotFound, ExperimentDeleted.
@@ -153,7 +155,7 @@ class Runs:
             return await _get(connection, caller, run_id)
 
     async def get(self, caller: Caller, run_id: str) -> Run:
-        """Gets a run with its params and tags; it may be deleted.
+        """Returns a run with its params and tags, even if it is deleted.
 
         Raises:
             InvalidField, RunNotFound.
@@ -162,20 +164,21 @@ class Runs:
             return await _get(connection, caller, parse_run_id(run_id, field="run_id"))
 
     async def get_many(self, caller: Caller, run_ids: Sequence[UUID]) -> list[Run]:
-        """Runs with params and tags, in the order of the ids; missing runs are left out."""
+        """Returns runs with their params and tags, in the order of the ids. Runs that do not exist are left out."""
         rows = await self._database.fetch(SQL["get"], caller.workspace_id, run_ids)
         found = {row["run_id"]: row for row in rows}
         return [whole_run_of(found[run_id]) for run_id in run_ids if run_id in found]
 
     async def last_commits(self, caller: Caller, run_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """When points of some runs were last committed over gRPC, of those that are running."""
+        """When points were last committed over gRPC, for those of some runs that are running and have points."""
         rows = await self._database.fetch(SQL["last_commits"], caller.workspace_id, run_ids)
         return {row["run_id"]: row["committed_at"] for row in rows}
 
     async def list(
         self, caller: Caller, experiment_id: int, *, page_size: int, page_token: str
     ) -> tuple[list[Run], str]:
-        """One page of an experiment's active runs without params and tags, and the token of the next page.
+        """One page of an experiment's active runs, newest first, without params and tags; and the token of the next
+        page.
 
         Raises:
             InvalidField, ExperimentNotFound.
@@ -195,8 +198,8 @@ class Runs:
     async def finish(
         self, caller: Caller, run_id: str, *, status: str, end_time_unix_us: int, attempt: int | None = None
     ) -> None:
-        """Sets the end status and the time (0: now, or the time of an earlier call with this status), even of a deleted
-        run, since it may be restored. The end of an attempt that is not the newest is ignored.
+        """Sets the end status and the end time (0: now, or the time of an earlier call with this status). A deleted run
+        is changed, too, since it may be restored. The end of an attempt that is not the newest is ignored.
 
         Raises:
             InvalidField, RunNotFound.
@@ -218,7 +221,7 @@ class Runs:
         status: str | None = None,
         ended_at_unix_us: int | None = None,
     ) -> Run:
-        """Changes name, status or end time of a run; an end time of 0 removes it. Returns the whole run.
+        """Changes name, status or end time of a run. An end time of 0 removes the end time. Returns the whole run.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -242,7 +245,7 @@ class Runs:
         set_tags: Mapping[str, str] | None = None,
         delete_tags: Sequence[str] = (),
     ) -> Run:
-        """Changes the name and tags of a run, all or nothing; a tag to be deleted need not be there. Returns the run.
+        """Changes the name and tags of a run, all or nothing. A tag to delete need not exist. Returns the whole run.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -255,9 +258,11 @@ class Runs:
             check_storable(key, field="delete_tags")
         if NAME_TAG in (*checked, *delete_tags):
             field = "set_tags" if NAME_TAG in checked else "delete_tags"
-            raise InvalidField(f"{field}: {NAME_TAG} is the name of the run; give it as name", field=field)
+            raise InvalidField(f"{field}: {NAME_TAG} is the name of the run; change it with `name`", field=field)
         if both := checked.keys() & set(delete_tags):
-            raise InvalidField(f"delete_tags: {min(both)[:80]!r} is in set_tags as well", field="delete_tags")
+            raise InvalidField(
+                f"delete_tags: {min(both)[:80]!r} is in set_tags, too; a tag can be set or deleted", field="delete_tags"
+            )
         async with self._database.transaction() as connection:
             await _lock_active(connection, caller, uid, SQL["lifecycle_for_update"])
             if name is not None:
@@ -268,10 +273,11 @@ class Runs:
             return await _get(connection, caller, uid)
 
     async def log_params(self, caller: Caller, run_id: str, params: Mapping[str, str]) -> None:
-        """Writes params, all or none; a param that exists already must have the same value.
+        """Writes params, all or none. A param that exists must have the same value.
 
         Raises:
-            InvalidField, RunNotFound, RunDeleted, ParamChanged.
+            InvalidField, RunNotFound, RunDeleted.
+            ParamChanged: a param has another value already.
         """
         uid = parse_run_id(run_id, field="run_id")
         checked = check_entries(params, field="params", max_value_characters=MAX_PARAM_CHARACTERS)
@@ -280,7 +286,7 @@ class Runs:
             await _insert_params(connection, uid, checked)
 
     async def set_tags(self, caller: Caller, run_id: str, tags: Mapping[str, str]) -> None:
-        """Sets tags, replacing earlier values; NAME_TAG renames the run.
+        """Sets tags, replacing earlier values. NAME_TAG renames the run.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted.
@@ -297,7 +303,8 @@ class Runs:
             await _upsert_tags(connection, uid, checked)
 
     async def append_to_tag(self, caller: Caller, run_id: str, key: str, append: Callable[[str | None], str]) -> None:
-        """Replaces a tag by what `append` makes of its value (None: there is no such tag); one caller after the other.
+        """Replaces the value of a tag by what `append` returns for its present value (None: there is no such tag).
+        Concurrent calls run one after the other.
 
         Raises:
             InvalidField, RunNotFound, RunDeleted; and what `append` raises.
@@ -310,10 +317,11 @@ class Runs:
             await _upsert_tags(connection, uid, checked)
 
     async def delete_tag(self, caller: Caller, run_id: str, key: str) -> None:
-        """Deletes a tag. NAME_TAG cannot be deleted, since every run has a name.
+        """Deletes a tag. For NAME_TAG this does nothing, since every run has a name.
 
         Raises:
-            InvalidField, RunNotFound, RunDeleted, NotFound.
+            InvalidField, RunNotFound, RunDeleted.
+            NotFound: the run has no such tag.
         """
         uid = parse_run_id(run_id, field="run_id")
         check_storable(key, field="key")
@@ -340,7 +348,8 @@ class Runs:
                 await audit.record(connection, caller, "run_deleted", uid.hex, producers=len(producers))
 
     async def delete_series(self, caller: Caller, run_id: str, keys: Sequence[str]) -> int:
-        """Removes all points of some keys of a run from every answer, for good; returns the number of series.
+        """Deletes all points of some keys of a run, for good: no read returns them from then on. Returns the number of
+        series.
 
         Raises:
             InvalidField, RunNotFound.
@@ -355,13 +364,13 @@ class Runs:
                 raise _not_found(uid)
             if not await connection.fetchval(SQL["has_series"], uid, list(keys)):
                 return 0
-            # The ledger rows are locked first. A group commit that holds them ends before the mark is made, so the mark
-            # knows its epoch; a group commit that locks them later is fenced. So no point of these series can be stored
-            # in a later epoch than that of the mark, whatever epochs are opened in the meantime.
+            # Lock the ledger rows first. A group commit that holds them ends before the mark is made, so the mark
+            # covers its epoch; a group commit that locks them later is fenced. So no point of these series can be
+            # stored in an epoch later than that of the mark, whatever epochs are opened in the meantime.
             await connection.execute(SQL["lock_producers"], uid)
             marked = await connection.execute(SQL["mark_series"], uid, list(keys))
-            # The generation does for HTTP writes what the session does for streams: writes that looked up these series
-            # before look them up again.
+            # The generation is to writes over HTTP what the session is to streams: writes that looked up these series
+            # before have to look them up again.
             await connection.execute(SQL["raise_generation"], uid)
             await connection.execute(SQL["fence_producers"], uid)
             count = int(marked.removeprefix("UPDATE "))
@@ -370,7 +379,7 @@ class Runs:
         return count
 
     async def restore(self, caller: Caller, run_id: str) -> None:
-        """Restores a deleted run. Its fenced producers open streams again automatically.
+        """Restores a deleted run. Its fenced producers open their streams again automatically.
 
         Raises:
             InvalidField, RunNotFound.
@@ -390,8 +399,8 @@ async def _lock(connection: PooledConnection, caller: Caller, run_id: UUID) -> N
 async def lock_active_run(
     connection: PooledConnection, caller: Caller, run_id: UUID, *, exclusive: bool = False
 ) -> None:
-    """Locks an active run against deletion until the transaction ends; others may write to it at the same time, unless
-    `exclusive`.
+    """Locks an active run against deletion until the transaction ends. Others may write to it meanwhile, unless the
+    lock is `exclusive`.
 
     Raises:
         RunNotFound, RunDeleted.
@@ -400,10 +409,10 @@ async def lock_active_run(
 
 
 def _log_created(created: bool, run: Run, asked: UUID, new: NewRun) -> None:
-    """Logs, once per run, if it is not what the caller asked for."""
+    """Logs, once per run, if a new run has another id or experiment than the caller asked for."""
     if created and run.run_id != asked:
         log.info(
-            "A launch came with the run id of one that had ended or is in another workspace; it has a run of its own",
+            "A launch came with the run id of an earlier one that had ended, or of another workspace; it got a new run",
             action="run_of_next_launch",
             run_id=run.run_id.hex,
             first_run_id=asked.hex,
@@ -465,7 +474,7 @@ def _deleted(run_id: UUID) -> RunDeleted:
 
 
 def _named(name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """A new run's name (given, from NAME_TAG, or generated), and its other tags."""
+    """The name of a new run, and its tags without NAME_TAG. The name is `name`, that of the tag, or a generated one."""
     tag = check_text(tags.get(NAME_TAG, ""), field=NAME_TAG, max_characters=MAX_NAME_CHARACTERS)
     if name and tag and name != tag:
         raise InvalidField(

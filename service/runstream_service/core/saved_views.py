@@ -1,4 +1,4 @@
-"""Views of the page that people saved under a name, for everybody in their workspace."""
+"""Views of the page that users saved under a name, for everybody in their workspace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_STATE_CHARACTERS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class SavedView:
-    """A view: `state` is the path and the query that show it, `owner` who saved it first."""
+    """A saved view. `state`: the path and query of the page that show it. `owner`: the principal who saved it first."""
 
     view_id: UUID
     name: str
@@ -39,17 +39,17 @@ class SavedView:
 
 
 class SavedViews:
-    """All methods also raise DatabaseUnavailable."""
+    """Stores and reads saved views. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list(self, caller: Caller) -> list[SavedView]:
-        """The views of the caller's workspace, the one that was changed last first."""
+        """The views of the caller's workspace; the one that was changed last comes first."""
         return [SavedView(*row) for row in await self._database.fetch(SQL["list"], caller.workspace_id, MAX_VIEWS)]
 
     async def get(self, caller: Caller, view_id: str) -> SavedView:
-        """One view. Raises InvalidField, NotFound."""
+        """Returns a view. Raises InvalidField for a malformed id, NotFound."""
         row = await self._database.fetchrow(SQL["get"], caller.workspace_id, _parsed(view_id))
         if row is None:
             raise _not_found(view_id)
@@ -79,14 +79,14 @@ class SavedViews:
     async def update(
         self, caller: Caller, view_id: str, *, name: str | None = None, state: str | None = None
     ) -> SavedView:
-        """Changes name or state.
+        """Changes the name or the state of a view, or both.
 
         Raises:
             InvalidField, NotFound, AlreadyExists.
         """
         _check(name, state)
         if name is None and state is None:
-            raise InvalidField("name: give a name or a state, or both", field="name")
+            raise InvalidField("name: pass a name, a state, or both", field="name")
         try:
             row = await self._database.fetchrow(SQL["update"], caller.workspace_id, _parsed(view_id), name, state)
         except asyncpg.UniqueViolationError as error:
@@ -109,13 +109,15 @@ def _check(name: str | None, state: str | None) -> None:
         check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
     if state is not None:
         check_name(state, field="state", max_characters=MAX_STATE_CHARACTERS)
-        # It is followed by a browser: never to another host.
+        # Browsers follow it, so it must not lead to another host.
         if not state.startswith("/") or state.startswith("//") or "\\" in state:
-            raise InvalidField(f"state: {state[:80]!r} is no path of the page; it begins with one slash", field="state")
+            raise InvalidField(
+                f"state: {state[:80]!r} is not a path of the page; a path begins with one slash", field="state"
+            )
 
 
 def _parsed(view_id: str) -> UUID:
-    if not is_run_id(view_id):  # the form is the same
+    if not is_run_id(view_id):  # ids of views have the same form
         raise InvalidField(
             f"view_id: {view_id[:80]!r} is not an id of a view, which has 32 hex digits", field="view_id"
         )

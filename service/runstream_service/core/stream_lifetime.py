@@ -1,9 +1,8 @@
-"""Ends streams that are too old, and those whose callers may not go on.
+"""Ends streams that are too old, and those whose credentials have ended.
 
-The age is limited so that clients spread over all replicas again after some were added.
-
-A stream would stay with its replica as long as its job runs, and new replicas would have nothing to do for days. So an
-old stream is ended in the same way as by a replica that shuts down: its client reconnects elsewhere.
+Without a limit of age, a stream would stay with its replica as long as its job runs, and replicas that were added would
+have nothing to do for days. So an old stream ends in the same way as when its replica shuts down, and its client
+reconnects to any replica.
 """
 
 from __future__ import annotations
@@ -19,33 +18,33 @@ from runstream_service.errors.core import CoreError, Draining
 
 # Jitter: streams that began together, when a job started or a replica ended, must not all reconnect at the same moment.
 _SHORTEST, _LONGEST = 0.9, 1.1
-# gRPC has a maximum age of connections, with its own jitter (a tenth in both directions). It does not close a
-# connection that has a stream, but new streams go to a new connection. This age has to be lower, so that any client
-# that opens its stream again does not use the old connection for another round.
+# The age of connections in gRPC, as a part of that of streams. gRPC applies its own jitter (a tenth in both
+# directions), and does not close a connection that has a stream, but new streams go to a new connection. It has to be
+# lower than the age of streams, so that a client that opens its stream again gets a new connection.
 _CONNECTION = 0.8
 
 End = Callable[[CoreError], None]
 
 
-def _nobody_watches(_caller: Caller, _end: End) -> AbstractContextManager[None]:
+def _unwatched(_caller: Caller, _end: End) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
 class StreamLifetime:
-    """Streams last about `seconds`; 0: no limit. `watching` is that of the Authenticator."""
+    """Limits streams to about `seconds`; 0: no limit. `watching`: see Authenticator.watching."""
 
     def __init__(
         self,
         seconds: float = 0.0,
         *,
-        watching: Callable[[Caller, End], AbstractContextManager[None]] = _nobody_watches,
+        watching: Callable[[Caller, End], AbstractContextManager[None]] = _unwatched,
     ) -> None:
         self._seconds = seconds
         self._watching = watching
 
     @contextlib.contextmanager
     def limit(self, caller: Caller, end: End) -> Iterator[None]:
-        """Calls `end` to end a stream of a caller if the block lasts longer than the stream may."""
+        """For the block of a stream: calls `end` when it is too old, or when the caller's credentials end."""
         with self._watching(caller, end), self._aging(end):
             yield
 
@@ -55,7 +54,9 @@ class StreamLifetime:
             yield
             return
         over = Draining(
-            "the stream is as old as this replica lets it be (--max-connection-age); reconnect", retry_after_s=0.1
+            "the stream has reached its maximum age (--max-connection-age), so that clients spread over all replicas; "
+            "reconnect",
+            retry_after_s=0.1,
         )
         after_s = self._seconds * random.uniform(_SHORTEST, _LONGEST)
         timer = asyncio.get_running_loop().call_later(after_s, end, over)
@@ -65,5 +66,5 @@ class StreamLifetime:
             timer.cancel()
 
     def grpc_options(self) -> tuple[tuple[str, int], ...]:
-        """The server's options for the age of connections."""
+        """The options of a gRPC server for the age of connections."""
         return (("grpc.max_connection_age_ms", round(self._seconds * _CONNECTION * 1_000)),) if self._seconds else ()

@@ -7,14 +7,14 @@ import re
 from runstream_service.errors.core import InvalidField
 
 MIN_NAME_CHARACTERS, MAX_NAME_CHARACTERS = 2, 63
-# As in MLflow, and as names of Kubernetes' namespaces (RFC 1123).
+# The rule of MLflow, and of names of namespaces in Kubernetes (RFC 1123).
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]")
-# MLflow's, since they are parts of its paths.
+# Reserved by MLflow, since they are parts of its paths.
 _RESERVED = frozenset(("workspaces", "api", "ajax-api", "static-files"))
 
 
 def check_workspace_name(name: str) -> str:
-    """Raises InvalidField."""
+    """Returns the name. Raises InvalidField if a workspace cannot have it."""
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS or name in _RESERVED:
         raise InvalidField(
             f"name: {name[:80]!r} cannot be the name of a workspace; it has {MIN_NAME_CHARACTERS} to "
@@ -26,5 +26,6 @@ def check_workspace_name(name: str) -> str:
 
 
 def to_look_up(name: str) -> str:
-    """A name that somebody asks for, as the database takes it: no workspace has what is replaced here, or is longer."""
+    """Any text as a name that can be looked up: shortened, and without characters that the database does not accept. No
+    workspace has such a name."""
     return name[: MAX_NAME_CHARACTERS + 1].replace("\0", "?").encode(errors="replace").decode()

@@ -1,6 +1,6 @@
-"""What goes wrong, and what callers see of it.
+"""The errors of calls, and the statuses that callers get for them.
 
-core.py      the errors of calls: whose fault it is, and whether trying again helps
-statuses.py  the table: error of a call -> status over gRPC and over MLflow's routes
+core.py      the errors of calls: whose fault each is, and whether trying again helps
+statuses.py  the table: for each error the status over gRPC and over MLflow's routes
 startup.py   the error of a service or command that cannot start
 """

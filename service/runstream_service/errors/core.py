@@ -20,16 +20,16 @@
     │   └── RunInOtherExperiment
     ├── RunDeleted, ExperimentDeleted, ParamChanged
     ├── MessageTooLarge         fault of the caller: a message is too long
-    ├── Fenced                  nobody's fault: a newer stream of this producer took over
-    ├── LedgerBehind            the database lost what it had acknowledged
-    ├── CommitFailed            a batch hits a bug of the service
-    ├── ReadTooSlow             a read outlived the rows it was reading
+    ├── Fenced                  no fault: a newer stream of this producer took over
+    ├── LedgerBehind            the database lost batches that were acknowledged
+    ├── CommitFailed            a batch triggers a bug of the service
+    ├── ReadTooSlow             a read took so long that its rows were moved
     ├── CursorTooOld            points after the cursor of a tail have been dropped from hot batches
     ├── StoreFull               the artifact store has no room
     ├── StoreRefuses            the artifact store refuses this service
     ├── FileTooLarge            a file is larger than the workspace's limit
     ├── ArtifactsOff            this service keeps no files
-    └── Retryable               nobody's fault; try again after `retry_after_s`
+    └── Retryable               no fault of the caller: try again after `retry_after_s`
         ├── Overloaded
         │   └── LimitReached    the workspace has reached one of its limits
         ├── OpenTimeout
@@ -40,9 +40,10 @@
         │   └── DatabaseUnsuitable  its setup does not allow the service to keep its promises
         ├── DatabaseChanged     a stream was opened before a restart or a failover of the database
         ├── StoreUnavailable
-        └── IssuerUnavailable   the keys of an issuer of JWTs cannot be had
+        └── IssuerUnavailable   the keys of an issuer of JWTs cannot be fetched
 
-`statuses.py` maps them to gRPC's and MLflow's in one table; `reason` is what callers see (proto/ says when).
+The table in `statuses.py` has the status of each over gRPC and MLflow's routes. Callers also get the `reason`; the
+comments of the services in proto/ say when.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ from typing import NamedTuple
 
 
 class CoreError(Exception):
-    """Base class. `reason` is stable and public. `field` names the request's field that was wrong, or is empty.
-    `subject` is the id or name that the error is about, for front ends that have their own messages."""
+    """Base class. `reason`: a stable, public name. `field`: the field of the request that was wrong, or empty.
+    `subject`: the id or name that the error is about, for front ends that have their own messages."""
 
     reason = "INTERNAL"
 
@@ -65,8 +66,8 @@ class CoreError(Exception):
 
 
 class InvalidField(CoreError):
-    """A field of a request has a wrong form, length or range. `position`: at which character of the field's text it is
-    wrong, counted from 0, if that is known."""
+    """A field of a request has a wrong form, length or range. `position`: the first wrong character of its text,
+    counted from 0, if that is known."""
 
     reason = "INVALID_FIELD"
 
@@ -76,29 +77,29 @@ class InvalidField(CoreError):
 
 
 class TooManySeries(InvalidField):
-    """The run has the most series that it may have."""
+    """The run has as many series as it may have."""
 
     reason = "TOO_MANY_SERIES"
 
 
 class ProtocolError(CoreError):
-    """The stream broke the protocol; it ends, and nothing unacknowledged is final."""
+    """The stream broke the protocol. It ends, and its client keeps all batches that are not acknowledged."""
 
 
 class MalformedMessage(ProtocolError):
-    """Bytes that are no AppendRequest."""
+    """The bytes of a message are not an AppendRequest."""
 
     reason = "MALFORMED_MESSAGE"
 
 
 class OpenExpected(ProtocolError):
-    """The first message was not Open, or a later one was."""
+    """A message is for a producer that is not open, or is an Open where none is allowed."""
 
     reason = "OPEN_EXPECTED"
 
 
 class ColumnLengths(ProtocolError):
-    """Columns of one batch differ in length."""
+    """The columns of a batch differ in length."""
 
     reason = "COLUMN_LENGTHS"
 
@@ -116,7 +117,7 @@ class SequenceGap(ProtocolError):
 
 
 class Unauthenticated(CoreError):
-    """The caller is unknown: it gave no credentials, or none that are valid."""
+    """The caller is unknown: it sent no credentials, or invalid ones."""
 
     reason = "UNAUTHENTICATED"
 
@@ -170,15 +171,15 @@ class ExperimentDeleted(CoreError):
 
 
 class ParamChange(NamedTuple):
-    """A param that would have been changed."""
+    """A param that would have been changed, from `stored` to `new`."""
 
     key: str
     stored: str
-    given: str
+    new: str
 
 
 class ParamChanged(CoreError):
-    """Params have other values already; `changes` says which."""
+    """Params have other values already; `changes` has all of them."""
 
     reason = "PARAM_CHANGED"
 
@@ -190,19 +191,19 @@ class ParamChanged(CoreError):
 
 
 class AlreadyExists(CoreError):
-    """The name or id is taken, perhaps by something deleted."""
+    """The name or id is taken, perhaps by something that is deleted."""
 
     reason = "ALREADY_EXISTS"
 
 
 class RunInOtherExperiment(AlreadyExists):
-    """The run id is taken by a run of another experiment."""
+    """The run id is that of a run of another experiment or workspace."""
 
     reason = "RUN_IN_OTHER_EXPERIMENT"
 
 
 class MessageTooLarge(CoreError):
-    """A message is longer than its kind may be."""
+    """A message is longer than messages of its kind may be."""
 
     reason = "MESSAGE_TOO_LARGE"
 
@@ -220,13 +221,14 @@ class LedgerBehind(CoreError):
 
 
 class CommitFailed(CoreError):
-    """A batch fails repeatedly because of a bug of the service; it is neither stored nor refused for good."""
+    """A batch fails repeatedly because of a bug of the service. It is neither stored nor refused; its client keeps
+    it."""
 
     reason = "COMMIT_FAILED"
 
 
 class ReadTooSlow(CoreError):
-    """The partition that a read needed was dropped in the meantime; a smaller read will succeed."""
+    """A partition that the read needed was dropped meanwhile. A smaller read will succeed."""
 
     reason = "READ_TOO_SLOW"
 
@@ -238,13 +240,14 @@ class CursorTooOld(CoreError):
 
 
 class StoreFull(CoreError):
-    """The artifact store is full. Somebody has to make room, which takes longer than a client retries."""
+    """The artifact store is full. An operator has to make room, which takes longer than a client retries."""
 
     reason = "STORE_FULL"
 
 
 class StoreRefuses(CoreError):
-    """The artifact store refuses this service: wrong credentials, or a directory that belongs to somebody else."""
+    """The artifact store refuses this service: its credentials are wrong, or the directory belongs to another
+    account."""
 
     reason = "STORE_REFUSES"
 
@@ -262,7 +265,7 @@ class ArtifactsOff(CoreError):
 
 
 class Retryable(CoreError):
-    """Nobody's fault; the same call may succeed after `retry_after_s`."""
+    """The call failed through no fault of the caller. The same call may succeed after `retry_after_s` seconds."""
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0, field: str = "") -> None:
         super().__init__(message, field=field)
@@ -276,31 +279,32 @@ class Overloaded(Retryable):
 
 
 class LimitReached(Overloaded):
-    """The workspace has reached one of its limits; what is asked for is possible again later."""
+    """The workspace has reached one of its limits. The same call is possible again later."""
 
     reason = "LIMIT_REACHED"
 
 
 class OpenTimeout(Retryable):
-    """A stream was opened, but no message arrived: its client, or the network, hangs."""
+    """A stream began, but no message arrived: its client or the network hangs."""
 
     reason = "OPEN_TIMEOUT"
 
 
 class ClientStalled(Retryable):
-    """The client reads no messages, although its connection is up."""
+    """The client does not read its messages, although its connection is up."""
 
     reason = "CLIENT_STALLED"
 
 
 class Draining(Retryable):
-    """This replica shuts down, or the stream has reached its maximum age: another replica serves the client."""
+    """This replica shuts down, or the stream has reached its maximum age. The client should continue on another
+    replica."""
 
     reason = "DRAINING"
 
 
 class DatabaseUnavailable(Retryable):
-    """PostgreSQL does not answer, or ended the connection."""
+    """PostgreSQL does not answer, ended the connection, or cannot execute statements now."""
 
     reason = "DATABASE_UNAVAILABLE"
 
@@ -314,13 +318,13 @@ class NotConnected(DatabaseUnavailable):
 
 
 class DatabaseUnsuitable(DatabaseUnavailable):
-    """PostgreSQL, or a pooler in between, is set up so that the service cannot keep its promises. Somebody has to
-    change that; the start of the service does not wait for it."""
+    """PostgreSQL, or a pooler in between, is set up so that the service cannot keep its promises. An operator has to
+    change that, so the service does not wait for it when it starts."""
 
 
 class DatabaseChanged(Retryable):
-    """PostgreSQL was restarted or failed over since the stream was opened, so the stream's session and series may be
-    invalid."""
+    """PostgreSQL was restarted or failed over after the stream was opened, so the session and series of the stream may
+    be invalid. Open it again."""
 
     reason = "DATABASE_CHANGED"
 
@@ -332,6 +336,6 @@ class StoreUnavailable(Retryable):
 
 
 class IssuerUnavailable(Retryable):
-    """An issuer of tokens does not answer, or not as it should."""
+    """An issuer of tokens does not answer, or its answer is not valid."""
 
     reason = "ISSUER_UNAVAILABLE"

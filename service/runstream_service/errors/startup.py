@@ -1,13 +1,14 @@
-"""The error for a service that cannot start: reported in one line that names the setting, never as a traceback."""
+"""The error of a service or command that cannot start. It is reported in one line that names the setting, never as a
+traceback."""
 
 from __future__ import annotations
 
 
 class StartupError(Exception):
-    """The service refuses to start.
+    """The service or command does not start.
 
-    `setting` is the flag that is wrong (empty if there is none), `example` a value that would work. `exit_code` is 2
-    for bad configuration and 1 for failures at run time.
+    `setting`: the flag that is wrong; empty if it is none. `example`: a value that would work. `exit_code`: 2 for wrong
+    settings, 1 for other failures.
     """
 
     def __init__(self, message: str, *, setting: str = "", example: str = "", exit_code: int = 2) -> None:

@@ -11,7 +11,8 @@ from runstream_service.errors import core as errors
 
 
 class Status(NamedTuple):
-    """gRPC's status code, MLflow's error code, and the HTTP status if it is not the one of that code."""
+    """The status code over gRPC, the error code over MLflow's routes, and the HTTP status there if it is not that of
+    the error code."""
 
     grpc: StatusCode
     mlflow: str
@@ -19,16 +20,16 @@ class Status(NamedTuple):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status over MLflow's routes."""
+        """The HTTP status of the error over MLflow's routes."""
         return self.http or HTTP_STATUSES[self.mlflow]
 
 
-# Certainly nothing was done. MLflow's clients repeat every request after a 429. Since 3.18, they repeat requests that
-# create something after no other status: after a 503 it might be created twice.
+# The HTTP status if certainly nothing was done. MLflow's clients repeat every request after a 429. Since 3.18, it is
+# the only status after which they repeat requests that create something: after a 503, it might be created twice.
 NOTHING_DONE = 429
 
-# An error without a line uses that of its base class. MLflow's clients repeat a request for minutes after an HTTP
-# status of 500 or more, so faults of the caller never have one.
+# An error without a line here has the status of its base class. MLflow's clients repeat a request for minutes after an
+# HTTP status of 500 or more, so faults of the caller never have one.
 TABLE: dict[type[errors.CoreError], Status] = {
     errors.CoreError: Status(StatusCode.INTERNAL, "INTERNAL_ERROR"),
     errors.InvalidField: Status(StatusCode.INVALID_ARGUMENT, "INVALID_PARAMETER_VALUE"),
@@ -78,11 +79,12 @@ HTTP_STATUSES = {
 
 
 def status_of(error: BaseException) -> Status:
-    """The status that callers get for an error. An exception that is no CoreError is a bug of the service."""
+    """The status that callers get for an error. Any exception that is not a CoreError is a bug of the service."""
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), TABLE[errors.CoreError])
 
 
 def patience_s(away_s: float) -> float:
-    """When to retry after something has been away for `away_s`: after the same time again. MLflow's clients try seven
-    times. With a fixed second they would give up after seven seconds; with this they survive more than a minute."""
+    """How many seconds a caller should wait before it retries, when something has been away for `away_s` seconds:
+    equally long, from 1 to 30 s. MLflow's clients try seven times: with a fixed second they would give up after seven
+    seconds; with this, they survive an outage of more than a minute."""
     return min(max(1.0, away_s), 30.0)

@@ -72,6 +72,6 @@ def _in_words_of_mlflow(error: errors.CoreError) -> str:
     if isinstance(error, errors.ExperimentDeleted):
         return f"The experiment {subject} must be in the 'active' state. Current state is deleted."
     if isinstance(error, errors.ParamChanged):
-        changes = [{"key": one.key, "old_value": one.stored, "new_value": one.given} for one in error.changes]
+        changes = [{"key": one.key, "old_value": one.stored, "new_value": one.new} for one in error.changes]
         return f"Changing param values is not allowed. Params were already logged='{changes}' for run ID='{subject}'."
     return error.message

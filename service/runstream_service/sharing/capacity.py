@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-# A workspace may hold at most this many times of what is free. So a single one gets 8/9 of all, two of them 8/17 each,
-# ten 8/81 each, and a ninth, a seventeenth, an 81st is left for the next one that comes.
+# A workspace may hold at most this many times as much as is free. So if there are several workspaces, a single one may
+# hold 8/9 of all, two of them 8/17 each, ten 8/81 each; and 1/9, 1/17 or 1/81 is left for the next one that comes.
 _TIMES_FREE = 8
 
 
 class SharedCapacity:
-    """Counts what is held, by workspace. As long as there is only one workspace, it may hold all."""
+    """Counts how much of a capacity each workspace holds. As long as there is only one workspace, it may hold all."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.held = 0
-        # Whether there has been more than one workspace: what has come once may come again.
+        # Whether there has ever been more than one workspace: another one may come again.
         self.is_shared = False
         self._first: int | None = None
         self._by_workspace: dict[int, int] = {}
@@ -24,12 +24,12 @@ class SharedCapacity:
 
     @property
     def workspaces(self) -> list[int]:
-        """Those that hold any."""
+        """The workspaces that hold anything."""
         return list(self._by_workspace)
 
     def fits(self, workspace_id: int, amount: int) -> bool:
-        """Whether a workspace may take so much more. A piece that is larger than the whole capacity fits if nothing is
-        held, and the first piece of a workspace fits into all that is free."""
+        """Whether a workspace may take `amount` more. More than the whole capacity fits if nothing is held. The first
+        amount of a workspace fits if that much is free."""
         if workspace_id != self._first and not self.is_shared:
             self.is_shared = self._first is not None
             self._first = workspace_id
@@ -42,24 +42,24 @@ class SharedCapacity:
         return own == 0 or own + amount <= _TIMES_FREE * free
 
     def take(self, workspace_id: int, amount: int) -> None:
-        """A workspace holds so much more."""
+        """Count `amount` more for a workspace, without a check."""
         if amount:
             self.held += amount
             self._by_workspace[workspace_id] = self._by_workspace.get(workspace_id, 0) + amount
 
     def try_take(self, workspace_id: int, amount: int = 1) -> bool:
-        """Take it if it fits; returns whether it did."""
+        """Take `amount` if it fits. Returns whether it did."""
         if not self.fits(workspace_id, amount):
             return False
         self.take(workspace_id, amount)
         return True
 
     def release(self, workspace_id: int, amount: int = 1) -> None:
-        """A workspace holds so much less."""
+        """Count `amount` less for a workspace."""
         if amount:
             self.held -= amount
             left = self._by_workspace[workspace_id] - amount
             if left:
                 self._by_workspace[workspace_id] = left
             else:
-                del self._by_workspace[workspace_id]  # the many that hold nothing take no memory
+                del self._by_workspace[workspace_id]  # most workspaces hold nothing, and take no memory

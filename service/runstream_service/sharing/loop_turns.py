@@ -1,4 +1,4 @@
-"""Turns on the event loop, by workspace."""
+"""Turns on the event loop: workspaces take them one after the other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ _AT_ONCE = 4
 
 
 class LoopTurns:
-    """Hundreds of streams whose messages arrive together would keep the event loop from everything else for tens of
-    milliseconds, several times between the arrival of a batch and its ack. So, as soon as there are several workspaces,
-    only a few messages are handled per iteration, and workspaces take turns. With a single one, nobody waits, unless
-    `any_urgent` says that something urgent is under way (urgent.py)."""
+    """Bounds how many messages are handled per iteration of the event loop.
+
+    Otherwise hundreds of streams whose messages arrive together would block the loop for tens of milliseconds, several
+    times between the arrival of a batch and its ack. As soon as there are several workspaces, only a few messages are
+    handled per iteration, and workspaces take turns. With a single workspace, no stream waits, unless `any_urgent` says
+    that urgent work is under way (urgent.py).
+    """
 
     def __init__(self, any_urgent: Callable[[], bool] = lambda: False) -> None:
         self._any_urgent = any_urgent
@@ -26,7 +29,7 @@ class LoopTurns:
         self._scheduled = False
 
     def try_take(self, workspace_id: int) -> bool:
-        """Take a turn if nobody has to wait for one now; returns whether it did."""
+        """Take a turn if no one has to wait for one now. Returns whether it took one."""
         if not self._is_shared:
             if self._first is None:
                 self._first = workspace_id
@@ -40,7 +43,7 @@ class LoopTurns:
         return True
 
     async def wait(self, workspace_id: int) -> None:
-        """Wait for a turn."""
+        """Wait for a turn of a workspace, and take it."""
         turn = asyncio.get_running_loop().create_future()
         self._queue.join(workspace_id, turn)
         self._next_iteration()

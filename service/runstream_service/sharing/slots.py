@@ -1,4 +1,4 @@
-"""A semaphore whose slots go to the workspaces in turn."""
+"""A semaphore whose slots go to workspaces in turn."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ from runstream_service.sharing.fair_queue import FairQueue
 
 
 class NoSlot(Overloaded):
-    """There was no slot in time, or too many waited already."""
+    """No slot became free in time, or too many callers wait."""
 
 
 class FairSlots:
-    """At most `slots` at a time; further ones wait, by the rule of FairQueue. At most `max_waiting` wait: if that many
-    do, the one that has waited least of the workspace with most of them makes room for one of a workspace with fewer.
-    Belongs to one event loop."""
+    """At most `slots` callers hold a slot at a time; others wait, in the order of FairQueue. Used by one event loop.
+
+    At most `max_waiting` wait. If that many do, a caller of a workspace with few waiters replaces the one that has
+    waited least of the workspace with most waiters, which gets NoSlot.
+    """
 
     def __init__(self, what: str, slots: int, *, max_waiting: int = 2**62) -> None:
-        """`what` is for error messages: what has a slot, in the plural."""
+        """`what`: what holds a slot, in the plural, for error messages."""
         self._what = what
         self._slots = SharedCapacity(slots)
         self._max_waiting = max_waiting
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue(self._slots.held_by)
 
     def resize(self, slots: int) -> None:
-        """Another number of slots; those that are taken stay so."""
+        """Change the number of slots. Slots that are taken stay taken."""
         self._slots.capacity = slots
 
     @property
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """How many callers wait for a slot."""
         return len(self._queue)
 
     @contextlib.asynccontextmanager
     async def slot(self, *, wait_s: float | None = None) -> AsyncIterator[None]:
-        """A slot until the end of the block, for the workspace of this task. Raises NoSlot."""
+        """Hold a slot until the end of the block, for the workspace of the current task. Raises NoSlot if none becomes
+        free within `wait_s` (None: wait without a limit), or if too many wait."""
         workspace_id = current_workspace()
         await self._acquire(workspace_id, wait_s)
         try:

@@ -14,20 +14,21 @@ if TYPE_CHECKING:
 
 
 class StreamSlots:
-    """A number of slots for streams of one kind."""
+    """`count` slots for open streams of one kind."""
 
     def __init__(self, count: int, streams: str) -> None:
-        """`streams`: what they are called in the error, as in 12 tails."""
+        """`streams`: what the streams are called, in the plural, for error messages."""
         self._streams = streams
         self._held = SharedCapacity(count)
 
     @contextlib.contextmanager
     def slot(self, caller: Caller) -> Iterator[None]:
-        """A block for which the caller has a slot. Raises Overloaded if none is free for their workspace."""
+        """Hold a slot until the end of the block. Raises Overloaded if none is free for the workspace of the caller."""
         if not self._held.try_take(caller.workspace_id):
             raise Overloaded(
                 f"{self._held.held} {self._streams} are open, {self._held.held_by(caller.workspace_id)} of them in "
-                f"workspace {caller.workspace!r}; this replica takes {self._held.capacity:,}",
+                f"workspace {caller.workspace!r}; this replica takes {self._held.capacity:,}. "
+                "Close some, or try again later",
                 retry_after_s=5.0,
             )
         try:

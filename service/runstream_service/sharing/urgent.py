@@ -1,10 +1,10 @@
 """Urgent work first: while a read, or a batch of a quiet workspace, is under way, bulk ingest pauses.
 
-A read waits several times for the event loop, the interpreter and PostgreSQL, and a small commit for all that
-PostgreSQL has to sync. Where processors or disks are busy with hundreds of streams and with groups of a hundred
-thousand points, each of these waits is long. In a pause, the streams of workspaces with many points in the queue are
-not read, and writers begin no large group. Nothing is lost by that: points wait with their clients (HTTP/2 flow
-control), and the next groups are larger.
+A read waits several times for the event loop, the interpreter and PostgreSQL, and a small commit waits for everything
+that PostgreSQL has to sync. If processors or disks are busy with hundreds of streams and with groups of a hundred
+thousand points, each of these waits is long. During a pause, streams of workspaces with many points in the queue are
+not read, and writers begin no large group. Nothing is lost: points wait at their clients (HTTP/2 flow control), and the
+next groups are larger.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-# The longest pause. After each one, bulk ingest goes on for at least as long: so it has half of the time, however much
-# is urgent. Its clients hardly notice 50 ms: they have several batches under way.
+# The longest pause. After each pause, bulk ingest continues for at least as long, so it has at least half of the time.
+# Its clients hardly notice 50 ms, since they have several batches under way.
 LONGEST_PAUSE_S = 0.05
-# Work that takes longer is not urgent any more. An export of a whole history takes minutes.
+# Work is urgent for at most this long: an export of a whole history takes minutes.
 URGENT_FOR_S = 0.25
-# How many that have waited go on per iteration of the event loop. If two hundred streams had their messages decoded in
-# one, the next urgent work would wait for the loop.
+# How many waiters continue per iteration of the event loop. If two hundred streams had their messages decoded in one
+# iteration, the next urgent work would wait for the loop.
 _AT_ONCE = 4
 
 
 class UrgentWork:
-    """Knows what is urgent and under way, and lets bulk work wait for it. Belongs to one event loop."""
+    """Knows which urgent work is under way, and makes bulk work wait for it. Used by one event loop."""
 
     def __init__(
         self, *, on_pause: Callable[[float], None] = lambda _seconds: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`on_pause` gets the seconds of each pause in which bulk work waited."""
+        """`on_pause` is called with the seconds of each pause in which bulk work waited."""
         self._on_pause = on_pause
         self._clock = clock
-        self._urgent_until: dict[object, float] = {}  # by work, the first one ends first
+        self._urgent_until: dict[object, float] = {}  # for each work; the first entry ends first
         self._paused_at: float | None = None
         self._free_until = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -44,7 +44,7 @@ class UrgentWork:
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
-        """A block that is urgent work."""
+        """Make the block urgent work."""
         work = object()
         self.begin(work)
         try:
@@ -53,12 +53,12 @@ class UrgentWork:
             self.end(work)
 
     def begin(self, work: object) -> None:
-        """This is urgent, from now on until `end`."""
+        """Work is urgent from now on, until `end` is called with it."""
         self._urgent_until[work] = self._clock() + URGENT_FOR_S
         self._update()
 
     def end(self, work: object) -> None:
-        """It is done."""
+        """Urgent work is done."""
         if self._urgent_until.pop(work, None) is not None:
             self._update()
 
@@ -71,13 +71,13 @@ class UrgentWork:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there is any, also while bulk work goes on."""
+        """Whether there is urgent work, even if bulk work may continue."""
         if self._urgent_until:
             self._update()
         return bool(self._urgent_until)
 
     async def wait_while_paused(self) -> None:
-        """Wait until bulk work may go on."""
+        """Wait until bulk work may continue."""
         if not self.bulk_is_paused:
             return
         self._has_waited = True
@@ -88,7 +88,7 @@ class UrgentWork:
         await turn
 
     def _update(self) -> None:
-        """Begin or end the pause."""
+        """Begin or end a pause, according to the time and the urgent work."""
         now = self._clock()
         while self._urgent_until and self._urgent_until[work := next(iter(self._urgent_until))] <= now:
             del self._urgent_until[work]
@@ -96,9 +96,9 @@ class UrgentWork:
             if self._urgent_until and now >= self._free_until:
                 self._paused_at = now
         elif not self._urgent_until or now >= self._paused_at + LONGEST_PAUSE_S:
-            self._go_on(now)
+            self._end_pause(now)
 
-    def _go_on(self, now: float) -> None:
+    def _end_pause(self, now: float) -> None:
         assert self._paused_at is not None
         pause_s = min(now - self._paused_at, LONGEST_PAUSE_S)
         self._paused_at, self._free_until = None, now + pause_s
@@ -112,7 +112,7 @@ class UrgentWork:
             self._release()
 
     def _release(self) -> None:
-        """Let some go on, and the others in the next iterations."""
+        """Let some waiters continue, and the others in the next iterations of the event loop."""
         for _ in range(min(_AT_ONCE, len(self._waiting))):
             turn = self._waiting.popleft()
             if not turn.done():  # it was cancelled

@@ -269,8 +269,8 @@ def test_slashes_in_the_path_of_a_file_are_the_callers(ours: Rest, theirs: Rest)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a\n", "name: begins or ends with the control character '\\n', such as the end of a line; take it away"),
-        ("a\r\n", "name: begins or ends with the control character '\\r', such as the end of a line; take it away"),
+        ("a\n", "name: begins or ends with the control character '\\n', such as the end of a line; remove it"),
+        ("a\r\n", "name: begins or ends with the control character '\\r', such as the end of a line; remove it"),
         ("a\tb", "name: has the control character '\\t' after 'a'; names are one line of text"),
     ],
 )
