@@ -1,4 +1,4 @@
-# The short list of commands; CI runs the same ones. `make help` tells them.
+# The short list of commands; CI runs the same ones. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -6,16 +6,16 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-demo
 PROJECTS := pyproject.toml client/pyproject.toml service/pyproject.toml bench/pyproject.toml
-# Every install has the versions of this file, so that a new release of a library changes nothing by itself. Ours are
-# built with what is installed, not with the newest release of the build backend.
+# Every install uses the versions of constraints.txt, so that a new release of a library breaks nothing. Our own packages
+# are built with the build backend that is installed, not with its newest release.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP_INSTALL_OURS := $(PIP_INSTALL) --no-build-isolation
-# The tests start hundreds of processes; where this is set, as it often is in containers, each would compile all modules.
+# The tests start hundreds of processes. With this variable, which containers often set, each would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo docs serve test test-only test-frameworks test-floors bench bench-client bench-faults bench-mlflow lint lint-page test-page format gen gen-check clean
 
-help: ## this list
+help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(STAMP) ## everything for development, into .venv
@@ -29,7 +29,7 @@ $(STAMP): $(PROJECTS) constraints.txt | $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL_OURS) --editable './client[export,mlflow,png,system]' --editable './service[demo,ui]' --editable ./bench --group dev
 	@touch $(DEMO_STAMP) $@
 
-# What the demo needs and no more; `make install` extends it. Modules are compiled when they are first imported: most of
+# Only what the demo needs; `make install` extends it. Modules are compiled when they are first imported, which most of
 # them never are.
 $(DEMO_STAMP): $(PROJECTS) constraints.txt | $(BIN)/python
 	@echo 'installing what the demo needs, into .venv'
@@ -45,17 +45,17 @@ serve: $(DEMO_STAMP) ## run the service in the foreground, with its own PostgreS
 
 test: lint gen-check test-page test-only ## lint, type-check, check generated code, run the tests
 
-# Most tests wait for other processes, so five at a time keep two cores busy. Files stay whole: theirs are the fixtures;
-# so do some directories, see tests/support/distribution.py.
-# In the order of `testpaths`: by the number of their tests, the long ones would come last and one at a time.
+# Most tests wait for other processes, so five at a time keep two cores busy. The tests of a file run in one process,
+# since they share fixtures, and so do those of some directories (tests/support/distribution.py). Files start in the order
+# of `testpaths`: in xdist's order, by the number of tests, the long ones would come last, one at a time.
 test-only: $(STAMP)
 	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 FRAMEWORKS := .venv-frameworks
 FRAMEWORKS_STAMP := $(FRAMEWORKS)/.installed
 
-# An environment of its own: torch, JAX and Ray are hundreds of megabytes, which `make test` does not ask of a newcomer.
-# Modules are compiled when they are first imported: most of them never are.
+# An environment of its own: PyTorch, JAX and Ray take hundreds of megabytes, which a newcomer does not need for
+# `make test`. Modules are compiled when they are first imported, which most of them never are.
 $(FRAMEWORKS_STAMP): $(PROJECTS) constraints.txt tests/frameworks/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'JAX needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; }
 	@test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
@@ -87,8 +87,8 @@ lint: $(STAMP) lint-page ## ruff, mypy, buf, tsc
 	$(BIN)/mypy
 	$(BIN)/buf lint
 
-# The page needs no build; Node.js checks its types and runs the tests of its logic. Where there is none, it comes as a
-# wheel.
+# The page needs no build; Node.js only checks its types and runs the tests of its logic. If it is not installed, it comes
+# as a wheel.
 NODE_STAMP := node_modules/.installed
 NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
 
@@ -103,7 +103,7 @@ lint-page: $(NODE_STAMP) ## the types of the page's modules
 test-page: $(NODE_STAMP) ## the logic of the page, without a browser
 	$(NPM) test --silent
 
-# What draws the diagrams: of its package, one file is needed, and none of its dependencies.
+# Mermaid draws the diagrams. One file of its package is needed, and none of its dependencies.
 MERMAID := build/mermaid-11.17.2.tgz
 
 $(MERMAID): $(NODE_STAMP)

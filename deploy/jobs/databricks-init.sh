@@ -5,8 +5,8 @@
 # In the cluster's environment variables (Advanced options, Spark), set
 #   RUNSTREAM_HOST=runstream.example.com
 #   RUNSTREAM_TOKEN={{secrets/runstream/token}}   (a secret: it is not shown)
-# and, if they are others, RUNSTREAM_SCHEME=http, RUNSTREAM_GRPC_PORT=50051, RUNSTREAM_HTTP_PORT=5000; if the token is for
-# several, RUNSTREAM_WORKSPACE.
+# and, if they differ from the defaults, RUNSTREAM_SCHEME=http, RUNSTREAM_GRPC_PORT=50051, RUNSTREAM_HTTP_PORT=5000; if the token is for
+# several workspaces, RUNSTREAM_WORKSPACE.
 set -eu
 : "${RUNSTREAM_HOST:?set it in the environment variables of the cluster}"
 scheme=${RUNSTREAM_SCHEME:-https}
@@ -26,7 +26,7 @@ variables=(
   "MLFLOW_REGISTRY_URI=$http"
   "RUNSTREAM_ADDRESS=$grpc"
   "RUNSTREAM_MLFLOW_HTTP_ADDRESS=$http"
-  # Metrics go through the journal on the driver's disk, so an outage of the service loses none.
+  # Metrics go through the journal on the driver's disk, so that none is lost in an outage of the service.
   "RUNSTREAM_MLFLOW_HTTP=1"
   "RUNSTREAM_DIR=/local_disk0/runstream"
 )
