@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from runstream.v1 import (
     run_pb2,
     run_pb2_grpc,
 )
+from tests.support import preloaded
 from tests.support.access import AUTH, as_operator, make_token, make_workspace
 from tests.support.databases import short_directory
 from tests.support.rest import Rest
@@ -234,13 +234,7 @@ async def rows_as_text(database_url: str, *tables: str) -> str:
 def test_listening_beyond_this_machine_without_authentication_is_refused_with_two_ways_on(
     flag: str, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [*COMMAND, "serve", "--data-dir", str(tmp_path), flag, "0.0.0.0:0"],
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    done = preloaded.run([*COMMAND, "serve", "--data-dir", str(tmp_path), flag, "0.0.0.0:0"], command_environment())
     assert done.returncode == 2
     assert "--auth on" in done.stderr
     assert "--allow-anonymous" in done.stderr

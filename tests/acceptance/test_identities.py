@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import grpc
 import pytest
 
 from runstream.v1 import access_pb2, access_pb2_grpc, ingest_pb2, ingest_pb2_grpc, run_pb2, run_pb2_grpc
+from tests.support import preloaded
 from tests.support.access import AUTH, make_workspace
 from tests.support.databases import short_directory
 from tests.support.issuer import CLIENT_ID, LocalIssuer
@@ -185,12 +185,6 @@ HALF = {
 @pytest.mark.parametrize("case", HALF)
 def test_half_a_configuration_refuses_to_start_and_names_what_is_missing(case: str, tmp_path: Path) -> None:
     given, named = HALF[case]
-    done = subprocess.run(
-        [*COMMAND, "serve", "--data-dir", str(tmp_path), *given],
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    done = preloaded.run([*COMMAND, "serve", "--data-dir", str(tmp_path), *given], command_environment())
     assert (done.returncode, done.stderr.startswith(f"runstream: {named} (")) == (2, True), done.stderr
     assert not list(tmp_path.iterdir())

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_service.database.embedded import EmbeddedPostgres
 from runstream_service.rpc.health import LIVENESS
+from tests.support import preloaded
 from tests.support.databases import short_directory
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
@@ -41,14 +42,7 @@ def health_of(serve: ServeProcess, service: str = "") -> int:
 
 def refused(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
     """Starts with settings that must be refused; returns exit code and stderr."""
-    done = subprocess.run(
-        [*COMMAND, "serve", *arguments],
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+    done = preloaded.run([*COMMAND, "serve", *arguments], command_environment(environment))
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -149,7 +143,7 @@ def test_sigterm_ends_in_time_while_a_client_watches_and_never_leaves(data_dir: 
 def test_sigterm_while_starting_ends_with_zero(data_dir: Path) -> None:
     url = "postgresql://postgres@127.0.0.1:1/x"
     command = [*COMMAND, "serve", *ANY_PORTS, "--database", url, "--data-dir", str(data_dir)]
-    process = subprocess.Popen(command, env=command_environment(), stderr=subprocess.PIPE, text=True)
+    process = preloaded.Preloaded(command, command_environment(), stderr=subprocess.PIPE)
     assert process.stderr is not None
     assert "database_awaited" in process.stderr.readline()
     process.terminate()
@@ -403,7 +397,7 @@ def test_help_lists_the_commands_that_miss_a_package_too() -> None:
 def test_terminal_gets_a_banner_and_ctrl_c_ends_it(data_dir: Path) -> None:
     controller, terminal = pty.openpty()
     command = [*COMMAND, "serve", *ANY_PORTS, "--data-dir", str(data_dir)]
-    process = subprocess.Popen(command, env=command_environment(), stdout=terminal, stderr=subprocess.DEVNULL)
+    process = preloaded.Preloaded(command, command_environment(), stdout=terminal, stderr=subprocess.DEVNULL)
     os.close(terminal)
     shown = b""
     while b"Ctrl-C stops it" not in shown:

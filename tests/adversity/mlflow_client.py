@@ -1,5 +1,5 @@
 """Training processes that log with MLflow's client, for the adversity tests: each logs step after step until a file
-appears, then says how many steps it logged. MLflow is imported once, before they part.
+appears, and notes in `stepsN` how many it has logged. MLflow is imported once, before they part.
 
     python mlflow_client.py TRACKING_URI RUN_ID PROCESSES KEYS STOP_FILE
 """
@@ -17,15 +17,16 @@ from mlflow.entities import Metric
 TIME_MS = 1_700_000_000_000
 
 
-def log(client: MlflowClient, run_id: str, number: int, keys: int, stop: Path) -> int:
+def log(client: MlflowClient, run_id: str, number: int, keys: int, stop: Path) -> None:
     """What one process does: in each step a batch, and a metric alone."""
     step = 0
+    logged = stop.with_name(f"steps{number}")
     while not stop.exists():
         batch = [Metric(f"worker{number}/batch{key}", step * 0.5, TIME_MS + step, step) for key in range(keys)]
         send(client.log_batch, run_id, batch)
         send(client.log_metric, run_id, f"worker{number}/alone", step * 0.25, timestamp=TIME_MS + step, step=step)
         step += 1
-    return step
+        logged.write_text(f"{step}\n")
 
 
 def send(call: Callable[..., object], *arguments: object, **more: object) -> None:
@@ -44,7 +45,7 @@ def main(tracking_uri: str, run_id: str, processes: int, keys: int, stop: Path) 
     children = []
     for number in range(processes):
         if (child := os.fork()) == 0:
-            stop.with_name(f"steps{number}").write_text(str(log(client, run_id, number, keys, stop)))
+            log(client, run_id, number, keys, stop)
             os._exit(0)
         children.append(child)
     print("started", flush=True)

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import runstream
 from runstream_service.rpc.health import LIVENESS
 from runstream_service.server.pool_shares import connections_of_replica
+from tests.support import preloaded
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.producers import Producers, assert_exactly_once
@@ -112,10 +113,7 @@ def test_a_port_in_use_is_refused_also_when_workers_share_it(serve: ServeProcess
         ):
             other = "--http-listen" if flag == "--grpc-listen" else "--grpc-listen"
             command = [*COMMAND, "serve", "--workers", workers, flag, address, other, "127.0.0.1:0"]
-            done = subprocess.run(
-                [*command, "--data-dir", str(data_dir)],
-                env=command_environment(), capture_output=True, text=True, timeout=250, check=False,
-            )  # fmt: skip
+            done = preloaded.run([*command, "--data-dir", str(data_dir)], command_environment())
             assert done.returncode == 2
             assert done.stderr.splitlines()[-1].startswith(f"runstream: {flag} (")
             assert "Address already in use" in done.stderr

@@ -18,6 +18,7 @@ import pytest
 import runstream
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
+from tests.support.preloaded import MLFLOW, Preloaded
 from tests.support.serve import ServeProcess
 from tests.support.stock import mlflow_environment
 
@@ -41,12 +42,12 @@ def steps(address: str, run_id: str) -> list[int]:
 
 def script(text: str, *arguments: str, directory: Path, **environment: str) -> subprocess.Popen[str]:
     """A script of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", text, *arguments],
-        env=mlflow_environment({"RUNSTREAM_DIR": str(directory), **environment}),
+    return Preloaded(
+        [sys.executable, "-c", text, *arguments],
+        mlflow_environment({"RUNSTREAM_DIR": str(directory), **environment}),
+        modules=MLFLOW,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 

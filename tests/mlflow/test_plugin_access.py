@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import runstream
 from runstream.mlflow.address import Address, of_http_uri
 from runstream.mlflow.credentials import endpoint_of, host_creds, settings_of, workspace_header
+from tests.support import preloaded
 from tests.support.access import AUTH, make_token, make_workspace
 from tests.support.agents import end_agents
 from tests.support.databases import short_directory
@@ -54,12 +54,11 @@ def admin(serve: ServeProcess) -> str:
 def script(uri: str, tmp_path: Path, **environment: str) -> str:
     """The run that the script has logged."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _SCRIPT.replace("URI", uri)],
-            env=mlflow_environment({"RUNSTREAM_DIR": str(tmp_path / "state"), "HOME": str(tmp_path), **environment}),
-            capture_output=True,
-            text=True,
-            timeout=100,
+        done = preloaded.run(
+            [sys.executable, "-c", _SCRIPT.replace("URI", uri)],
+            mlflow_environment({"RUNSTREAM_DIR": str(tmp_path / "state"), "HOME": str(tmp_path), **environment}),
+            modules=preloaded.MLFLOW,
+            timeout_s=100,
         )
     finally:
         end_agents(tmp_path / "state")
@@ -73,11 +72,11 @@ def stored(serve: ServeProcess, token: str, run_id: str) -> int:
     return len(runstream.Client(serve.grpc_address, token=token).history(run_id, "loss", rank=-1))
 
 
-@pytest.mark.parametrize("side", ["RUNSTREAM", "MLFLOW", "BASIC"])
+@pytest.mark.parametrize("side", ["RUNSTREAM", "preloaded.MLFLOW", "BASIC"])
 def test_a_script_gives_its_token_on_either_side(serve: ServeProcess, token: str, tmp_path: Path, side: str) -> None:
     environment = {
         "RUNSTREAM": {"RUNSTREAM_TOKEN": token},
-        "MLFLOW": {"MLFLOW_TRACKING_TOKEN": token},
+        "preloaded.MLFLOW": {"MLFLOW_TRACKING_TOKEN": token},
         "BASIC": {"MLFLOW_TRACKING_USERNAME": "anybody", "MLFLOW_TRACKING_PASSWORD": token},
     }[side]
     run_id = script(f"runstream://{serve.grpc_address}?http={serve.http_url}", tmp_path, **environment)
@@ -97,7 +96,7 @@ def test_the_journal_goes_to_the_workspace_that_mlflow_is_in(monkeypatch: pytest
     assert settings_of(address, {"RUNSTREAM_WORKSPACE": "team-b"}).endpoint.credentials.workspace == "team-b"
     assert workspace_header({"RUNSTREAM_WORKSPACE": "team-b"}) == {}, "MLflow sends its own"
     monkeypatch.delenv("MLFLOW_WORKSPACE")
-    assert workspace_header({"RUNSTREAM_WORKSPACE": "team-b"}) == {"X-MLFLOW-WORKSPACE": "team-b"}
+    assert workspace_header({"RUNSTREAM_WORKSPACE": "team-b"}) == {"X-preloaded.MLFLOW-WORKSPACE": "team-b"}
 
 
 def test_a_tracking_uri_with_a_token_works_with_the_plugin_for_http(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from tests.support import preloaded
 from tests.support.stock import mlflow_environment
 
 JOB = Path(__file__).with_name("remote_job.py")
@@ -146,14 +146,8 @@ def test_a_remote_job_logs_by_itself_to_the_run_it_was_given(
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.2",
         "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING": "1",
     }
-    done = subprocess.run(
-        [sys.executable, str(JOB)],
-        cwd=tmp_path,
-        env=mlflow_environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    done = preloaded.run(
+        [sys.executable, str(JOB)], mlflow_environment(settings), modules=preloaded.MLFLOW, cwd=tmp_path, timeout_s=280
     )
     assert done.returncode == 0, done.stderr[-3_000:]
 

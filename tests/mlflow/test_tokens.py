@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from mlflow.exceptions import RestException
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import preloaded
 from tests.support.access import as_operator, everything_stored, make_token, make_workspace
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
@@ -67,14 +67,12 @@ def test_a_script_needs_nothing_but_its_environment(
     signing_in = way(guarded, workspace)
     secret = signing_in.get("MLFLOW_TRACKING_TOKEN", signing_in.get("MLFLOW_TRACKING_PASSWORD", ""))
     secret = secret or signing_in["MLFLOW_TRACKING_URI"].partition("token:")[2].partition("@")[0]
-    done = subprocess.run(
+    done = preloaded.run(
         [sys.executable, str(SCRIPT)],
+        mlflow_environment({**signing_in, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}),
+        modules=preloaded.MLFLOW,
         cwd=tmp_path,
-        env=mlflow_environment({**signing_in, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
+        timeout_s=110,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     made = json.loads(done.stdout.splitlines()[-1])

@@ -51,6 +51,8 @@ RUNSTREAM = (
 # What a script of MLflow's users imports.
 MLFLOW = ("mlflow", "mlflow.sklearn", "matplotlib.pyplot", "pandas", "sklearn.linear_model", "runstream_mlflow")
 
+# Python's own variables, and the choice of the plugin for MLflow's client.
+_READ_EARLY = ("PYTHON", "RUNSTREAM_MLFLOW_HTTP=")
 # Of Arrow's allocator, which starts it again after a fork.
 _SAFE_THREADS = ("jemalloc_bg_thd",)
 
@@ -141,9 +143,9 @@ class _Helper:
 
     @classmethod
     def of(cls, modules: tuple[str, ...], env: Mapping[str, str]) -> _Helper:
-        """The one for these modules. Python reads its own variables when it starts."""
-        own = tuple(sorted((name, value) for name, value in env.items() if name.startswith("PYTHON")))
-        key = (modules, own, os.getpid())
+        """The one for these modules, and for what Python and they read from the environment before a program begins."""
+        read = ((name, value) for name, value in env.items() if value and f"{name}=".startswith(_READ_EARLY))
+        key = (modules, tuple(sorted(read)), os.getpid())
         if key not in cls._started:
             cls._started[key] = cls(modules, env)
         return cls._started[key]

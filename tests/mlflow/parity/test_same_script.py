@@ -13,6 +13,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from tests.mlflow.training_constants import EPOCHS, RATES, SCRIPT
+from tests.support.preloaded import MLFLOW, Preloaded
 from tests.support.stock import mlflow_environment
 
 _ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
@@ -28,12 +29,12 @@ Left = dict[str, Any]
 def test_a_training_script_leaves_the_same_on_both(server: str, stock: str) -> None:
     experiment = f"same {uuid.uuid4().hex}"
     scripts = [
-        subprocess.Popen(
+        Preloaded(
             [sys.executable, str(SCRIPT), url, experiment],
-            env=mlflow_environment(),
+            mlflow_environment(),
+            modules=MLFLOW,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
         )
         for url in (stock, server)
     ]
