@@ -20,8 +20,10 @@ SLOW_BYTES, SLOW_S = 64 << 10, 30.0
 class Uploads:
     """Assigns the slots."""
 
-    def __init__(self, slots: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S) -> None:
-        self._slots = FairSlots("uploads", slots, max_waiting=MAX_WAITING)
+    def __init__(
+        self, slots: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S, max_waiting: int = MAX_WAITING
+    ) -> None:
+        self._slots = FairSlots("uploads", slots, max_waiting=max_waiting)
         self._wait_s = wait_s
         self.slow_s = slow_s
 

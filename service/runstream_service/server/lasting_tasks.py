@@ -17,7 +17,8 @@ _END_WITHIN_S = 5.0
 class LastingTasks:
     """Named tasks, in the order in which they were started."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, end_within_s: float = _END_WITHIN_S) -> None:
+        self._end_within_s = end_within_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -42,7 +43,7 @@ class LastingTasks:
         """End all tasks, one after the other."""
         for name, task in self._tasks.items():
             task.cancel()
-            _, going_on = await asyncio.wait([task], timeout=_END_WITHIN_S)
+            _, going_on = await asyncio.wait([task], timeout=self._end_within_s)
             if going_on:
                 log.error(f"The {name} goes on although it was cancelled", action="shutdown_step_failed", step=name)
             elif not task.cancelled():

@@ -19,6 +19,7 @@ from runstream_service.artifacts.directory import Directory
 from runstream_service.artifacts.store import DIRECTORY_PARTS, ArtifactStore, Entry
 from runstream_service.errors import core as errors
 from runstream_service.errors.startup import StartupError
+from tests.support.polling import until
 
 PART_BYTES = DIRECTORY_PARTS.bytes
 
@@ -79,7 +80,7 @@ async def test_a_killed_upload_has_the_name_that_is_tidied(tmp_path: Path) -> No
     async def body() -> AsyncIterator[bytes]:
         for _ in range(4):
             yield bytes(PART_BYTES)
-            await asyncio.sleep(0.05)
+            await until(lambda: any(tmp_path.iterdir()))
             names.extend(path.name for path in tmp_path.iterdir())
 
     await store.write("model.bin", body())

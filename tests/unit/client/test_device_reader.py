@@ -11,6 +11,7 @@ import pytest
 from runstream import _device_reader
 from runstream._device_reader import DevicePoint, DeviceReader
 from runstream._device_values import DeviceValue
+from tests.support.polling import until_now
 
 
 class Value(DeviceValue):
@@ -77,9 +78,7 @@ def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader: 
     reader.submit([point(late), point(other)])
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [2.0]
     asked = late.questions
-    deadline = time.monotonic() + 20
-    while late.questions < asked + 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    until_now(lambda: late.questions >= asked + 3)
     late.computed.set()
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [1.0]
 
@@ -106,10 +105,7 @@ def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: Device
     for value in hanging:
         value.released.set()
     assert len(collected(reader, lambda points: len(points) == 10)) == 10
-    deadline = time.monotonic() + 20
-    while started_since(before) > 1 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert started_since(before) == 1
+    until_now(lambda: started_since(before) == 1)
 
 
 def test_a_point_that_was_given_up_is_not_touched_any_more(reader: DeviceReader) -> None:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import pytest
 import structlog
 
-from runstream_service.server import lasting_tasks
 from runstream_service.server.lasting_tasks import LastingTasks
 from tests.support.tasks import end
 
 
-async def test_a_task_that_survives_its_cancellation_does_not_keep_the_process_from_ending(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lasting_tasks, "_END_WITHIN_S", 0.05)
-
+async def test_a_task_that_survives_its_cancellation_does_not_keep_the_process_from_ending() -> None:
     async def survives_once() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()
 
-    tasks = LastingTasks()
+    tasks = LastingTasks(end_within_s=0.05)
     stubborn = tasks.start("stubborn", survives_once())
     after = tasks.start("next", asyncio.sleep(60))
     await asyncio.sleep(0)

@@ -13,6 +13,7 @@ import pytest
 
 from runstream_service.concurrency.threads import ThreadPool, call_each
 from runstream_service.errors.core import Overloaded
+from tests.support.polling import until
 
 
 @contextlib.asynccontextmanager
@@ -57,8 +58,7 @@ async def test_a_call_that_nobody_waits_for_any_more_still_counts_while_it_runs(
     with pytest.raises(Overloaded):
         await pool.run(sum, [])
     released.set()
-    while pool.unfinished:
-        await asyncio.sleep(0.001)
+    await until(lambda: not pool.unfinished)
     assert await pool.run(sum, [1]) == 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,12 @@ def started_without_waits(directory: Directory) -> psutil.Process:
 
     until(running)
     return psutil.Process(directory.agent_pid())
+
+
+def works_on(directory: Directory) -> None:
+    """Waits until the agent has worked for longer from now on than an idle one stays."""
+    enough_unix_us, path = time.time_ns() // 1000 + 1_500_000, directory.agent_status_path
+    until(lambda: path.exists() and json.loads(path.read_bytes())["updated_unix_us"] > enough_unix_us)
 
 
 @pytest.fixture

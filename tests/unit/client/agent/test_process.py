@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from runstream.agent.launch import ensure_agent
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.support.agents import agents_of, gone, kill
-from tests.unit.client.agent.conftest import started, started_without_waits
+from tests.unit.client.agent.conftest import started, started_without_waits, works_on
 from tests.unit.client.ledger import Refused
 from tests.unit.client.reference_service import TestService
 from tests.unit.client.services import Service
@@ -58,7 +59,7 @@ def test_an_agent_stays_while_a_writer_lives_that_writes_nothing(service: Servic
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     settled(trainer)
-    time.sleep(2.5)  # longer than an idle agent stays
+    works_on(directory)
     assert not gone(agent)
 
 
@@ -139,7 +140,7 @@ def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(
     trainer.log(range(5_000))
     trainer.die()
     started(directory)
-    time.sleep(2)
+    until(lambda: trainer.position().last_error)
     service.start()
     until(lambda: not agents_of(directory.path))
     assert service.values("loss") == [float(step) for step in range(5_000)]
@@ -166,10 +167,14 @@ def test_an_agent_whose_directory_is_deleted_ends(service: Service, directory: D
 
 def test_an_agent_that_is_started_by_an_operator_stays(service: Service, directory: Directory) -> None:
     command = [sys.executable, "-m", "runstream.agent", "run", "--stay", "--dir", str(directory.path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=launch.environment(os.environ)) as process:
+    with (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=launch.environment(os.environ)) as process,
+        contextlib.ExitStack() as ends,
+    ):
+        ends.callback(process.kill)
         until(lambda: directory.agent_runs())
         assert ensure_agent(directory).state == "running"
-        time.sleep(2.5)
+        works_on(directory)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
