@@ -45,16 +45,52 @@ def trained(server: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in runs}
 
 
+@dataclass
+class Window:
+    """A page that tests share: it has loaded the UI, whose megabytes of script take two seconds of processor time."""
+
+    browser: Browser
+    ui: Ui | None = None
+
+    def close(self) -> None:
+        if self.ui is not None:
+            self.ui.page.context.close()
+        self.ui = None
+
+
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Window]:
+    window = Window(browser)
+    yield window
+    window.close()
+
+
 @pytest.fixture
 def ui(
-    browser: Browser, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
+    window: Window, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
 ) -> Iterator[Ui]:
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    ui = Ui(page=page, base=server, experiment_id=_experiment_id(server), runs=trained)
+    """The page of the test before, without what the UI remembers of it; a new one after a test that failed."""
+    if window.ui is None:
+        page = window.browser.new_page(viewport={"width": 1600, "height": 1000})
+        window.ui = Ui(page=page, base=server, experiment_id=_experiment_id(server), runs=trained)
+    else:
+        window.ui.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    ui, failed = window.ui, request.session.testsfailed
+    ui.runs = trained
     yield ui
-    keep_picture(page, request.node.name)
-    page.close()
-    assert (ui.refused, ui.notices) == ([], [])
+    keep_picture(ui.page, request.node.name)
+    refused, notices = [*ui.refused], [*ui.notices]
+    ui.refused.clear()
+    ui.notices.clear()
+    if refused or notices or request.session.testsfailed > failed:
+        window.close()
+    assert (refused, notices) == ([], [])
+
+
+@pytest.fixture
+def new_window(window: Window) -> None:
+    """Before `ui`: the test needs a page that has loaded nothing yet."""
+    window.close()
 
 
 def _experiment_id(server: str) -> str:
@@ -208,6 +244,7 @@ def test_an_experiment_gets_another_name_and_a_description(ui: Ui) -> None:
     assert (changed.name, changed.tags["mlflow.note.content"]) == ("renamed in a browser", "described in a browser")
 
 
+@pytest.mark.usefixtures("new_window")
 def test_a_version_gets_an_alias(ui: Ui) -> None:
     client, name = mlflow.MlflowClient(), f"{EXPERIMENT}-classifier"
     client.set_registered_model_alias(name, "challenger", "1")
@@ -265,6 +302,7 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
 # -- views -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("new_window")
 def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, browser: Browser) -> None:
     search = "metrics.accuracy > 0.1 AND params.alpha = '0.01'"
     page = ui.open(f"experiments/{ui.experiment_id}/runs")

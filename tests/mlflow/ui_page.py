@@ -22,7 +22,7 @@ new MutationObserver((changes) => {
 """.replace("NOTICE", "'[class*=notification-notice]'")
 
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium"
+    CHROMIUM is None, reason="no chromium on the path; on Debian: apt-get install chromium-headless-shell"
 )
 IN_A_BROWSER = [needs_chromium]
 

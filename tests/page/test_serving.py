@@ -13,6 +13,7 @@ from runstream_service.web.page_files import PageFiles
 from runstream_service.web.page_routes import PLACES
 from tests.mlflow.ui_page import IN_A_BROWSER
 from tests.page.conftest import Open, Opened
+from tests.page.support import make_experiment
 from tests.support.databases import short_directory
 from tests.support.pages import ask
 from tests.support.serve import ServeProcess
@@ -69,19 +70,22 @@ _OF_FIRST_PAINT = """() => {
 }"""
 
 
-def test_the_first_paint_needs_less_than_150_kb(tab: Opened) -> None:
-    page = tab.open()
-    expect(page.get_by_role("main")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    found = page.evaluate(_OF_FIRST_PAINT)
-    assert 5 < found["count"] < 80
-    assert 30_000 < found["bytes"] < 150_000
-
-
 @pytest.fixture(scope="module")
 def prefixed() -> Iterator[ServeProcess]:
     with short_directory() as directory, ServeProcess(directory, arguments=["--path-prefix", "/ml"]) as serve:
         yield serve
+
+
+def test_the_first_paint_needs_less_than_150_kb(prefixed: ServeProcess, open_tab: Open) -> None:
+    logged = make_experiment(prefixed)  # on a service where no other test leaves runs, which would come with the page
+    for number in range(20):
+        logged.run(f"run {number}", params={"lr": "0.1"}, metrics={"loss": 1 / 3})
+    page = open_tab(url=prefixed.http_url).open()
+    expect(page.get_by_role("link", name="run 19", exact=True)).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    found = page.evaluate(_OF_FIRST_PAINT)
+    assert 5 < found["count"] < 80
+    assert 30_000 < found["bytes"] < 150_000
 
 
 @pytest.mark.parametrize("path", ["", "e/0", "#/experiments"])
