@@ -96,7 +96,7 @@ def test_the_journal_goes_to_the_workspace_that_mlflow_is_in(monkeypatch: pytest
     assert settings_of(address, {"RUNSTREAM_WORKSPACE": "team-b"}).endpoint.credentials.workspace == "team-b"
     assert workspace_header({"RUNSTREAM_WORKSPACE": "team-b"}) == {}, "MLflow sends its own"
     monkeypatch.delenv("MLFLOW_WORKSPACE")
-    assert workspace_header({"RUNSTREAM_WORKSPACE": "team-b"}) == {"X-preloaded.MLFLOW-WORKSPACE": "team-b"}
+    assert workspace_header({"RUNSTREAM_WORKSPACE": "team-b"}) == {"X-MLFLOW-WORKSPACE": "team-b"}
 
 
 def test_a_tracking_uri_with_a_token_works_with_the_plugin_for_http(
