@@ -1,4 +1,4 @@
-"""One curve out of all ranks, against the points themselves."""
+"""Aggregates over ranks, compared with their definition on the points themselves."""
 
 from __future__ import annotations
 

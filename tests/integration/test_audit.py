@@ -161,7 +161,7 @@ async def test_refusals_of_many_clients_take_bounded_room(database: Database) ->
 
 
 class _Context:
-    """What the interceptor sees of a call."""
+    """A call as the interceptor sees it."""
 
     def __init__(self, peer: str, forwarded_for: str = "") -> None:
         self._peer = peer

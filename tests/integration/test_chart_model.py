@@ -64,7 +64,7 @@ def parts(draw: st.DrawFn) -> tuple[list[list[Point]], list[Point]]:
 
 
 def bits(value: float) -> Any:
-    """Equal for equal values; all NaN are one."""
+    """A key of a value: equal for equal values, and for all NaN."""
     return "nan" if math.isnan(value) else (value, math.copysign(1, value))
 
 
@@ -74,7 +74,7 @@ def everything(stored: tuple[list[list[Point]], list[Point]]) -> list[Point]:
 
 
 def mean_of(values: Sequence[float]) -> Fraction:
-    """Exact."""
+    """The exact sum of values."""
     return sum(map(Fraction, values), Fraction(0)) / len(values)
 
 
@@ -99,7 +99,7 @@ async def chart(database: Database, **query: Any) -> list[tuple[Series, Buckets]
 
 
 def check(buckets: Buckets, points: list[Point], axis: Axis, max_buckets: int) -> None:
-    """Every point is in one bucket, in order, and what is said of a bucket is said of its points."""
+    """Checks that every point is in one bucket, in order, and that each bucket describes its points."""
 
     def key(point: Point) -> tuple[int, int]:
         return point[:2] if axis is Axis.STEP else (point[1], point[0])

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, with its real settings: it is killed in every way that comes to mind."""
+"""The embedded PostgreSQL, with its real settings, killed in many ways."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def query(server: EmbeddedPostgres, statement: str) -> object:
 
 
 def abandon(server: EmbeddedPostgres) -> None:
-    """What kill -9 of the service leaves: PostgreSQL runs on, the lock is free."""
+    """The state after kill -9 of the service: PostgreSQL still runs, and the lock is free."""
     assert server._lock is not None
     server._lock.close()
     if server._child is not None:

@@ -1,4 +1,4 @@
-"""Which of several servers is connected to, on a real PostgreSQL; and what becomes of one that takes no writes."""
+"""To which of several servers the service connects; and what happens with one that takes no writes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def beside(url: str, *hosts: str) -> str:
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """A server that accepts connections and never says a word, as one whose machine is frozen."""
+    """A server that accepts connections and never answers, like one whose machine is frozen."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         yield listener
 
 
 def asked(silent: socket.socket) -> int:
-    """How many connections came in since this was last asked."""
+    """How many connections arrived since the last call."""
     count = 0
     with contextlib.suppress(BlockingIOError):
         while True:

@@ -132,7 +132,7 @@ async def store(connection: Connection, batches: Sequence[Batch], *, in_one_stat
 
 
 async def copied(connection: Connection) -> bytes:
-    """The bytes that BatchStream decodes."""
+    """Reads the bytes that BatchStream decodes."""
     portions: list[bytes] = []
 
     async def keep(data: bytes) -> None:
@@ -143,7 +143,7 @@ async def copied(connection: Connection) -> bytes:
 
 
 def decoded(data: bytes, cuts: Sequence[int] = ()) -> list[Stored]:
-    """What our decoder makes of the bytes of a COPY that are cut anywhere."""
+    """Decodes the bytes of a COPY, cut at random places, with our decoder."""
     stream = BatchStream()
     found: list[Stored] = []
     for start, end in itertools.pairwise([0, *cuts, len(data)]):
@@ -161,7 +161,7 @@ def _rows(points: HotPoints) -> list[Stored]:
 
 
 async def unpacked(connection: Connection) -> list[tuple[Any, ...]]:
-    """What PostgreSQL makes of them: run and rank, then as `Stored`."""
+    """The points as PostgreSQL's function returns them: run and rank, then as `Stored`."""
     rows = await connection.fetch(
         "SELECT run_id, rank, commit_no, series_id, step, (extract(epoch FROM time) * 1000000)::numeric(30, 0), "
         "float8send(value) FROM metric_points_hot"
@@ -170,7 +170,7 @@ async def unpacked(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 def _nan_is_nan(point: tuple[Any, ...]) -> tuple[Any, ...]:
-    """PostgreSQL's function makes one NaN of all."""
+    """Replaces every NaN by the same one, as PostgreSQL's function does."""
     return (*point[:-1], b"NaN" if math.isnan(struct.unpack(">d", point[-1])[0]) else point[-1])
 
 

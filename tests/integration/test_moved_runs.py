@@ -1,4 +1,4 @@
-"""Runs that are moved to another experiment: what goes along, what stays, and what happens at the same time."""
+"""Runs that are moved to another experiment: what moves with them, what stays, and concurrent changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HERE = caller_in(1, Role.MANAGE)
 
 
 class Things:
-    """What a test moves, and where."""
+    """A run to move, and the experiments."""
 
     def __init__(self, database: Database, root: Path) -> None:
         self.database = database
@@ -81,7 +81,7 @@ class Things:
         await self.purged_files.run_once()
 
     def put(self, uri: str, name: str = "a/file.txt") -> Path:
-        """A file, as an upload leaves it."""
+        """Writes a file as an upload does."""
         path = path_of_uri(uri)
         assert path is not None
         file = self.root / path / name

@@ -56,7 +56,7 @@ async def new_run(runs: Runs, experiment_id: int = 0) -> Run:
 
 
 def put(root: Path, uri: str, name: str = "a/file.txt", *, days_old: float = 0) -> Path:
-    """A file of a run or a model, as an upload leaves it."""
+    """Writes a file of a run or a model as an upload does."""
     path = path_of_uri(uri)
     assert path is not None
     file = root / path / name

@@ -1,4 +1,4 @@
-"""QueryService over real gRPC; the hot points are put there by hand."""
+"""QueryService over real gRPC; tests write the hot points directly."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ async def test_reader_that_takes_no_more_hot_points_is_ended_in_time(
 ) -> None:
     monkeypatch.setattr(read_transaction, "READ_TIMEOUT_S", 4.0)
     await _fill(services, run_id, 300_000)
-    # Else gRPC takes many megabytes that nobody has asked for yet.
+    # Otherwise gRPC buffers many megabytes that the caller has not read yet.
     small = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
     async with grpc.aio.insecure_channel(services.address, options=small) as channel:
         stream = query_pb2_grpc.QueryServiceStub(channel).History(query_pb2.HistoryRequest(run_id=run_id))

@@ -1,4 +1,4 @@
-"""What holds of every table, whatever migrations add."""
+"""Rules that every table has to follow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SELECT c.conrelid::regclass::text AS "table", c.conname AS constraint
 
 
 async def test_every_foreign_key_has_an_index_for_its_cascade(database: Database) -> None:
-    """Else each deleted row of the other table is a scan of this one."""
+    """Otherwise each deletion of a row of the other table scans this one."""
     assert await database.fetchval("SELECT count(*) FROM pg_constraint WHERE contype = 'f'") > 10
     assert [tuple(row) for row in await database.fetch(WITHOUT_INDEX)] == []
     async with database.transaction() as connection:  # as PostgreSQL looks for rows that refer to a deleted one

@@ -41,7 +41,7 @@ class Replica:
         return await self._runs.run_once()
 
     async def passes(self, seconds: float) -> None:
-        """Everything that was noted was so much earlier."""
+        """Moves everything that was recorded into the past by this time."""
         for statement in (
             "UPDATE service_time SET beat_at = beat_at - $1 * interval '1 s', "
             "judged_at = judged_at - $1 * interval '1 s'",
@@ -53,7 +53,7 @@ class Replica:
             await self.database.execute(statement, seconds)
 
     async def works(self, seconds: float) -> int:
-        """Beats for so long; how many runs were ended."""
+        """Runs rounds for this time; returns how many runs were ended."""
         ended = 0
         for _ in range(round(seconds / BEAT_S)):
             await self.passes(BEAT_S)

@@ -19,7 +19,7 @@ from tests.support.stored import make_run, prepare, put
 
 
 async def add_producer(database: Database, run_id: UUID, *, rank: int, attempt: int, committed: str | None) -> None:
-    """With its last commit so long ago; `committed` is an interval, or None: it never had one."""
+    """Adds a producer whose last commit is this long ago; `committed` is an interval, or None if it has none."""
     await database.execute(
         "INSERT INTO producers (producer_id, run_id, rank, attempt, opened_at, committed_at) VALUES "
         "($1, $2, $3, $4, now() - interval '10 hours', now() - $5::text::interval)",

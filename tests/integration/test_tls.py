@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL that cannot work is refused at once, in words."""
+"""TLS to PostgreSQL that cannot work is refused immediately, with a clear message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVER = "certificates"
 
 
 def _make(directory: Path, name: str) -> tuple[Path, Path]:
-    """A certificate that is its own authority, and its key."""
+    """A self-signed certificate and its key."""
     certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]

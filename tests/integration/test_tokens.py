@@ -19,7 +19,7 @@ from tests.support.callers import ANYONE
 
 
 async def caller_with(database: Database, text: str) -> Caller:
-    """Who has this token, as a process finds out that has not seen it before."""
+    """The caller with this token, looked up as by a process that has not seen it before."""
     authenticator = TokenAuthenticator()
     authenticator.use(database)
     return await authenticator.authenticate(Credentials(text))

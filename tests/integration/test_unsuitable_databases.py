@@ -1,4 +1,4 @@
-"""Databases that do not do are refused at the start, in one sentence with the way on, and stay as they were."""
+"""Unsuitable databases are refused at the start, with one sentence that says what to do, and stay as they were."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def admin(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def roles(admin: asyncpg.Connection) -> AsyncIterator[Iterator[str]]:
-    """Names of roles that can log in, made when taken; dropped afterwards."""
+    """Makes roles that can log in, and drops them afterwards."""
     made = []
 
     def names() -> Iterator[str]:

@@ -94,7 +94,7 @@ async def test_hot_points_of_a_producer_are_found_by_an_index_and_unpacked_alone
 
 
 async def nodes_of(database: Database, query: str) -> list[dict[str, Any]]:
-    """All nodes of the plan of a query, with what came out of each."""
+    """All nodes of the plan of a query, with their actual rows."""
     (plan,) = json.loads(await database.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))
     found, waiting = [], [plan["Plan"]]
     while waiting:

@@ -25,7 +25,7 @@ AUTH = ("--auth", "on")
 
 
 def as_operator(serve: ServeProcess, *arguments: str) -> str:
-    """What a command prints that works in the database of a service. Raises RuntimeError if it fails."""
+    """Runs a command that works in the database of a service; returns its output. Raises RuntimeError if it fails."""
     command = [*COMMAND, *arguments, "--data-dir", str(serve.data_dir)]
     done = preloaded.run(command, command_environment(), timeout_s=60)
     if done.returncode:
@@ -84,7 +84,7 @@ def _in_database(url: str, work: Callable[[Access], Awaitable[T]]) -> T:
 
 
 def _in_a_thread(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """A test that drives a browser has an event loop in its own."""
+    """Runs in a thread, because the thread of a test that drives a browser already has an event loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(run())).result()
 

@@ -1,4 +1,4 @@
-"""Agents that tests, or programs under test, have started."""
+"""Finds and ends agents that tests, or programs under test, have started."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _command_line(pid: int) -> bytes:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended. (Where nothing reaps orphans, as in some containers, it stays in the table.)"""
+    """Whether a process has ended. (Where nothing reaps orphans, as in some containers, it stays in the table.)"""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -59,7 +59,7 @@ def gone(process: psutil.Process) -> bool:
 
 
 def kill(process: psutil.Process) -> None:
-    """Waits until it is gone."""
+    """Waits until a process is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGKILL)
     until_now(lambda: gone(process))

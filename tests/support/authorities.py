@@ -1,4 +1,4 @@
-"""Real certificates: an authority, what it issues, and files that are replaced as Kubernetes does it."""
+"""Real certificates: an authority, what it issues, and files that are replaced as Kubernetes replaces them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY = timedelta(days=1)
 
 
 def now() -> datetime:
-    """With a time zone."""
+    """The time now, with a time zone."""
     return datetime.now(timezone.utc)
 
 
@@ -28,19 +28,19 @@ class Issued:
 
     @classmethod
     def of(cls, leaf: trustme.LeafCert) -> Issued:
-        """From trustme's."""
+        """Converts a certificate of trustme."""
         return cls(b"".join(pem.bytes() for pem in leaf.cert_chain_pems), leaf.private_key_pem.bytes())
 
 
 @dataclass
 class Authority:
-    """A CA, and what it issues."""
+    """A certificate authority, and the certificates that it issues."""
 
     ca: trustme.CA = field(default_factory=trustme.CA)
 
     @property
     def pem(self) -> bytes:
-        """What clients trust."""
+        """The certificate of the authority as PEM, which clients trust."""
         return self.ca.cert_pem.bytes()
 
     def issue(self, *names: str, days: float = 90) -> Issued:
@@ -54,12 +54,12 @@ class Authority:
         )
 
     def issue_by_intermediate(self, *names: str) -> Issued:
-        """One with a chain: the leaf, then the authority in between."""
+        """A certificate with its chain: the leaf, then the intermediate authority."""
         return Issued.of(self.ca.create_child_ca().issue_cert(*(names or ("localhost", "127.0.0.1"))))
 
 
 class CertificateFiles:
-    """An authority, and what it issues, as PEM files in a directory."""
+    """An authority, and the certificates that it issues, as PEM files in a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -78,7 +78,7 @@ class CertificateFiles:
         return str(certificate), str(key)
 
     def of_server(self, *names: str, asks_client: bool = False, days: float = 90) -> grpc.ServerCredentials:
-        """What a gRPC server listens with."""
+        """The credentials of a gRPC server."""
         issued = self._authority.issue(*names, days=days)
         authorities = self._authority.pem if asks_client else None
         return grpc.ssl_server_credentials([(issued.key, issued.chain)], authorities, require_client_auth=asks_client)
@@ -92,7 +92,7 @@ class SecretMount:
         directory.mkdir()
 
     def put(self, issued: Issued, client_ca: bytes = b"") -> None:
-        """Replace all of them."""
+        """Replace all of the files."""
         version = self.directory / f"..{uuid.uuid4().hex}"
         version.mkdir()
         for name, content in (("tls.crt", issued.chain), ("tls.key", issued.key), ("clients.crt", client_ca)):
@@ -103,7 +103,7 @@ class SecretMount:
         (self.directory / "..new").rename(self.directory / "..data")
 
     def arguments(self, *, mutual: bool = False) -> list[str]:
-        """Of `runstream serve`."""
+        """The options of `runstream serve` for these files."""
         arguments = ["--server-certificate", str(self.directory / "tls.crt")]
         arguments += ["--server-key", str(self.directory / "tls.key")]
         return arguments + (["--server-client-ca", str(self.directory / "clients.crt")] if mutual else [])
@@ -121,7 +121,7 @@ def trusting(authority: Authority, own: Issued | None = None, *, directory: Path
 
 
 def channel_credentials(authority: Authority, own: Issued | None = None) -> grpc.ChannelCredentials:
-    """The same for gRPC."""
+    """The credentials of a gRPC client, with a certificate of its own if there is one."""
     if own is None:
         return grpc.ssl_channel_credentials(authority.pem)
     return grpc.ssl_channel_credentials(authority.pem, own.key, own.chain)

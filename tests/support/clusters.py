@@ -73,7 +73,7 @@ async def _start_and_stop(directory: Path) -> None:
 
 
 def _fingerprint() -> str:
-    """Changes with everything that a cluster and its schema are made from."""
+    """A hash of everything from which a cluster and its schema are made."""
     made_from = hashlib.sha256(importlib.metadata.version(WHEEL).encode())
     for file in sorted(_STORAGE.rglob("*")):
         if file.suffix in (".py", ".sql"):

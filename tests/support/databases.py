@@ -57,7 +57,7 @@ def with_database(url: str, name: str) -> str:
 
 
 async def make_template(postgres: EmbeddedPostgres) -> None:
-    """Makes the database that all others are copied from, on a cluster of `place_cluster`."""
+    """Makes the database from which all others are copied, on a cluster of `place_cluster`."""
     await _administrate(postgres.url, f"CREATE DATABASE {TEMPLATE} TEMPLATE {DATABASE} STRATEGY FILE_COPY")
 
 
@@ -81,14 +81,14 @@ async def _administrate(url: str, statement: str) -> None:
 
 
 def schema_of(url: str) -> str:
-    """All that a database has but its rows, as SQL."""
+    """The schema of a database as SQL, without its rows."""
     command = [str(PROGRAMS / "pg_dump"), "--schema-only", url]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return re.sub(r"(?m)^\\(un)?restrict .*\n", "", dump)  # with a new key in each dump
 
 
 def socket_of(url: str) -> str:
-    """The path of the unix socket that a test's database is reached by; a `Proxy` takes it as its target."""
+    """The path of the unix socket of a test's database, which a `Proxy` takes as its target."""
     query = parse_qs(urlsplit(url).query)
     return f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
 

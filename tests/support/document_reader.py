@@ -31,7 +31,7 @@ class Reader:
         return self.ending.enter_context(ServeProcess(self.directory / "asking", arguments=AUTH))
 
     def environment(self, extra: dict[str, str]) -> dict[str, str]:
-        """The environment without a launcher, unless one is asked for."""
+        """The environment of a command, without the variables of a launcher, except those in `extra`."""
         launcher = re.compile("RANK$|^SLURM_|^OMPI_|^PMI|^TORCHELASTIC_|WORLD_SIZE$")
         bare = {name: value for name, value in command_environment().items() if not launcher.search(name)}
         return {**bare, "RUNSTREAM_ADDRESS": self.serve.grpc_address, "MLFLOW_DISABLE_TELEMETRY": "true", **extra}
@@ -43,7 +43,7 @@ class Reader:
         )  # fmt: skip
 
     def run(self, *command: str) -> str:
-        """Runs to the end, which must be a good one without complaints."""
+        """Runs a command to its end; it has to succeed, without output on stderr."""
         return output_of(self.start(*command))
 
 

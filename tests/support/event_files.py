@@ -14,7 +14,7 @@ _DTYPES = {"float": (1, 5, "<f"), "double": (2, 6, "<d")}
 
 
 def varint(number: int) -> bytes:
-    """As protobuf encodes numbers; negative ones as 64 bits."""
+    """A number as protobuf encodes it; negative numbers take 64 bits."""
     number &= (1 << 64) - 1
     encoded = bytearray()
     while number > 0x7F:
@@ -25,7 +25,7 @@ def varint(number: int) -> bytes:
 
 
 def bytes_field(number: int, content: bytes) -> bytes:
-    """A field with bytes, a text or a message."""
+    """A field with bytes, a string or a message."""
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
@@ -65,13 +65,13 @@ def tensor_value(tag: str, value: float, dtype: str = "float", *, as_content: bo
 
 
 def text_value(tag: str, text: str) -> bytes:
-    """A text."""
+    """A Summary.Value with a text."""
     tensor = number_field(1, 7) + bytes_field(2, bytes_field(2, number_field(1, 1))) + bytes_field(8, text.encode())
     return bytes_field(1, tag.encode()) + bytes_field(8, tensor) + metadata("text")
 
 
 def hparams_value(params: Mapping[str, float | str | bool]) -> bytes:
-    """The hyperparameters of a session."""
+    """The Summary.Value with the hyperparameters of a session."""
     entries = b""
     for key, value in params.items():
         if isinstance(value, bool):
@@ -90,10 +90,10 @@ def session_start() -> bytes:
 
 
 class EventFile:
-    """A file that grows, also after it was renamed. It is closed when nobody has it any more."""
+    """An event file that is being written, also after it was renamed. It is closed when it is garbage-collected."""
 
     def __init__(self, directory: Path, number: int = 1, *, time_s: float = 1_700_000_000.0) -> None:
-        """`number` is in its name: later files have higher ones."""
+        """`number` is part of the name of the file: later files have higher numbers."""
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / f"events.out.tfevents.{1_700_000_000 + number}.host.1.0"
         self.time_s = time_s + number
@@ -112,20 +112,20 @@ class EventFile:
         self.close()
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def write(self, data: bytes) -> None:
-        """A record."""
+        """Append a record."""
         os.write(self._fd, encode_record(data))
 
     def write_bytes(self, data: bytes) -> None:
-        """Whatever it is."""
+        """Append bytes as they are."""
         os.write(self._fd, data)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """An event for each, as PyTorch writes them."""
+        """Append an event for each scalar, as PyTorch does."""
         for tag, value in values.items():
             self.write(event(self.time_s + step, step, summary(simple_value(tag, value))))

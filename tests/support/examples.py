@@ -8,5 +8,5 @@ TIMES = float(os.environ.get("EXAMPLES_TIMES", "1"))
 
 
 def examples(count: int) -> int:
-    """The usual number, times that of `EXAMPLES_TIMES`."""
+    """The usual number of examples, multiplied by `EXAMPLES_TIMES`."""
     return max(1, round(count * TIMES))

@@ -1,4 +1,4 @@
-"""What Grafana does with a dashboard before it asks: reads its panels, and puts values for variables and macros."""
+"""What Grafana does with a dashboard before it queries: it reads the panels, and replaces variables and macros."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def dashboard(name: str) -> Dashboard:
 
 
 def panels_of(shown: Dashboard) -> list[dict[str, Any]]:
-    """Without the rows that part them."""
+    """The panels, without the rows that separate them."""
     return [panel for panel in shown["panels"] if panel["type"] != "row"]
 
 
 def queries_of(shown: Dashboard) -> list[Query]:
-    """Of all panels."""
+    """The queries of all panels."""
     return [
         Query(f"{panel['title']} {target['refId']}", target.get("expr") or target["rawSql"])
         for panel in panels_of(shown)
@@ -44,7 +44,7 @@ def queries_of(shown: Dashboard) -> list[Query]:
 
 
 def variables_of(shown: Dashboard) -> list[Query]:
-    """Those that are asked for, in order: each may need the ones before."""
+    """The queries of variables, in order: each may need the values of those before it."""
     return [Query(one["name"], one["query"]) for one in shown["templating"]["list"] if one["type"] == "query"]
 
 

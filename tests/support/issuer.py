@@ -29,7 +29,7 @@ _PAGE = """<!doctype html><title>Provider</title><h1>The provider of tests</h1>
 
 
 class LocalIssuer:
-    """A context manager. Accounts are the claims of people, by their names."""
+    """A context manager. `accounts` are the claims of people, by their names."""
 
     def __init__(self, accounts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.accounts = dict(accounts or {})
@@ -83,7 +83,7 @@ class LocalIssuer:
         return jwt.encode(header, {name: value for name, value in said.items() if value is not None}, key)
 
     def pod_token(self, namespace: str, account: str = "default", *, audience: str = "runstream", **claims: Any) -> str:
-        """What Kubernetes projects into a pod."""
+        """A token as Kubernetes projects it into a pod."""
         about = {"namespace": namespace, "serviceaccount": {"name": account, "uid": "1"}}
         said = {"aud": [audience], "sub": f"system:serviceaccount:{namespace}:{account}", "kubernetes.io": about}
         return self.token(**{**said, **claims})
@@ -102,7 +102,7 @@ class LocalIssuer:
                 issuer._answer(self, {name: values[0] for name, values in parse_qs(body).items()})
 
             def log_message(self, *_arguments: object) -> None:
-                """Nothing."""
+                """Writes no log."""
 
         return Handler
 

@@ -1,4 +1,4 @@
-"""What tests read out of our documents: fenced blocks, tables, links."""
+"""Reads the parts of our documents that tests need: fenced blocks, tables, links."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Block:
 
     @property
     def where(self) -> str:
-        """For messages and names of tests."""
+        """Document and line, for messages and names of tests."""
         return f"{self.document}:{self.line}"
 
 
 def documents() -> list[Path]:
-    """Everything that a newcomer is meant to read."""
+    """All documents for newcomers and users."""
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks_of(document: Path) -> list[Block]:
-    """Its fenced blocks, in order."""
+    """The fenced blocks of a document, in order."""
     text = document.read_text()
     name = str(document.relative_to(ROOT))
     return [Block(name, text[: found.start()].count("\n") + 1, found[1], found[2]) for found in _FENCE.finditer(text)]
@@ -51,5 +51,5 @@ def table_of(document: Path, first_heading: str) -> list[list[str]]:
 
 
 def links_of(document: Path) -> list[str]:
-    """Targets of its links to files."""
+    """The targets of a document's links to files."""
     return [target for target in _LINK.findall(document.read_text()) if "://" not in target]

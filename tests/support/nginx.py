@@ -32,7 +32,7 @@ http {{
 
 
 class Nginx:
-    """In front of a service, with a certificate. A context manager."""
+    """An nginx in front of a service, with a certificate. A context manager."""
 
     def __init__(self, directory: Path, issued: Issued, *, grpc_address: str, http_address: str) -> None:
         self._directory = directory
@@ -77,6 +77,6 @@ class Nginx:
 
 
 def _free_port() -> int:
-    """nginx cannot take any port and say which."""
+    """A free port: nginx cannot listen on port 0 and say which one it got."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

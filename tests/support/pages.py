@@ -1,4 +1,4 @@
-"""Pages of a service, asked for as a browser does, and pictures of them."""
+"""Requests pages of a service as a browser does, and takes pictures of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runstream_bench.http_client import Answer, HttpClient
 
 
 def ask(url: str, path: str, *, method: str = "GET", form: Mapping[str, str] | None = None, **headers: str) -> Answer:
-    """One request, over a connection of its own."""
+    """Sends one request, over a connection of its own."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     content = urlencode(form).encode() if form is not None else None
     with HttpClient(url) as client:
@@ -26,6 +26,6 @@ def sign_in(url: str, token: str, **headers: str) -> Answer:
 
 
 def keep_picture(page: Page, name: str) -> None:
-    """Of a page at the end of a test, where `UI_SCREENSHOTS` says."""
+    """Takes a picture of a page at the end of a test, in the directory that `UI_SCREENSHOTS` names."""
     if directory := os.environ.get("UI_SCREENSHOTS"):
         page.screenshot(path=Path(directory) / f"{name}.png")

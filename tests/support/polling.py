@@ -1,4 +1,4 @@
-"""Waiting for what another task or process does, with a deadline: a test that hangs says what it waited for."""
+"""Waiting, with a deadline, for something that another task or process does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training processes that stream while a test does harm to what they stream to."""
+"""Training processes that log while a test harms the service, its database or the network."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Producers:
         return self
 
     def stop(self) -> list[dict[str, Any]]:
-        """Lets them flush and end; what each says of itself, by rank."""
+        """Lets the processes flush and end; returns the report of each, by rank."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.close()

@@ -32,7 +32,7 @@ def metrics_named_in(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """One that runs."""
+    """A Prometheus that runs."""
 
     url: str
 
@@ -42,13 +42,13 @@ class Prometheus:
         return result
 
     def numbers(self, expression: str, start: float, end: float) -> list[float]:
-        """All that a graph of an expression shows in a span of Unix seconds, with a sample a second."""
+        """The samples of an expression in a range of Unix seconds, one a second."""
         answer = self._get("query_range", query=expression, start=str(start), end=str(end), step="1")
         found = [float(value) for series in answer["result"] for _, value in series["values"]]
         return [value for value in found if math.isfinite(value)]
 
     def label_values(self, label: str, selector: str) -> list[str]:
-        """What a label of some series is."""
+        """The values of a label of some series."""
         found: list[str] = self._get(f"label/{label}/values", **{"match[]": selector})
         return found
 
@@ -65,7 +65,7 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus_of(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Scrapes one service every second; its rules are ours but for their patience."""
+    """Starts a Prometheus that scrapes a service every second. It has our rules, with shorter waiting times."""
     (directory / "alerts.yml").write_text(re.sub(r"\bfor: \w+", "for: 2s", RULES.read_text()))
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -93,7 +93,7 @@ def prometheus_of(directory: Path, target: str) -> Iterator[Prometheus]:
 
 
 def until(look: Callable[[], Any], timeout_s: float) -> Any:
-    """What `look` finds as soon as it finds something."""
+    """Calls `look` until it returns something; returns that."""
     give_up = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < give_up, look

@@ -1,4 +1,4 @@
-"""Roll-up at once, by the service's own steps."""
+"""Rolls up immediately, with the service's own steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runstream_service.rollup.metrics import RollupMetrics
 
 
 async def roll_up(database: Database) -> int:
-    """Closes the open epoch if it has points, and rolls up all that is closed; returns the watermark."""
+    """Closes the open epoch if it has points, and rolls up all closed epochs; returns the watermark."""
     metrics = RollupMetrics(CollectorRegistry())
     connection = await database.connect_rollup()
     try:

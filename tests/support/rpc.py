@@ -28,7 +28,7 @@ from runstream_service.server.wiring import build_queries
 
 @dataclass(frozen=True)
 class Services:
-    """Stubs, and what is behind them."""
+    """The stubs, and the objects of the service behind them."""
 
     runs: run_pb2_grpc.RunServiceStub
     query: query_pb2_grpc.QueryServiceStub
@@ -72,13 +72,13 @@ async def serve_on(database: Database, **of_calls: Any) -> AsyncIterator[Service
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, str]:
-    """Code, reason and offending field."""
+    """Status code, reason and field of an error."""
     info = info_of(error)
     return error.code(), info.reason, info.metadata.get("field", "")
 
 
 def info_of(error: grpc.aio.AioRpcError) -> Any:
-    """What an error says for programs, read with the official decoder."""
+    """The details of an error, read with the official decoder."""
     from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 

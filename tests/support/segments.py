@@ -1,4 +1,4 @@
-"""Segments made by SQL alone: by another hand than the roll-up's, so that readers have two judges."""
+"""Makes segments with SQL alone, independently of roll-up, so that reads are tested with two kinds of segments."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ COMMAND = (sys.executable, "-m", "runstream_service")
 
 
 def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours, without the settings of whoever runs the tests; journals are in the directory of the test."""
+    """The environment of commands, without settings of the person who runs the tests; journals are in the test's
+    directory."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RUNSTREAM_")}
     if "RUNSTREAM_DIR" in os.environ:
         ours["RUNSTREAM_DIR"] = os.environ["RUNSTREAM_DIR"]
@@ -113,7 +114,7 @@ class ServeProcess:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stands still meanwhile; what is sent to it waits."""
+        """Stops the process (SIGSTOP) during the block; whatever is sent to it waits."""
         os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
@@ -121,13 +122,13 @@ class ServeProcess:
             os.kill(self.pid, signal.SIGCONT)
 
     def restart(self, *arguments: str) -> None:
-        """SIGTERM, then a new start on the same ports, with further arguments."""
+        """SIGTERM, then a new start on the same ports, with additional arguments."""
         self.terminate()
         self._arguments += arguments
         self.start()
 
     def kill_postgres(self) -> None:
-        """kill -9 of the embedded PostgreSQL, unless it is down already and comes back."""
+        """kill -9 of the embedded PostgreSQL, unless it is down and about to start again."""
         if (pid := self.postgres_pid) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -172,18 +173,18 @@ class ServeProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Of the service."""
+        """The process id of the service."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def worker_pids(self) -> list[int]:
-        """Of its workers, with --workers; oldest first."""
+        """The process ids of the workers, with --workers; oldest first."""
         return [child.pid for child in psutil.Process(self.pid).children() if _is_worker(child)]
 
     @property
@@ -193,13 +194,13 @@ class ServeProcess:
 
     @property
     def postgres_pid(self) -> int | None:
-        """Of the embedded postmaster, as its pid file says."""
+        """The process id of the embedded PostgreSQL, from its pid file."""
         postmaster = read_postmaster(self.data_dir.resolve() / "postgres")
         return postmaster.pid if postmaster else None
 
     @property
     def database_url(self) -> str:
-        """How to connect to the embedded PostgreSQL while it runs."""
+        """The URL of the embedded PostgreSQL while it runs."""
         postmaster = read_postmaster(self.data_dir.resolve() / "postgres")
         assert postmaster is not None
         host = quote(str(postmaster.socket_directory), safe="")
@@ -207,13 +208,13 @@ class ServeProcess:
 
     @property
     def stderr(self) -> str:
-        """All that it logged, over all restarts."""
+        """Everything that the service has logged, over all restarts."""
         size = os.fstat(self._stderr.fileno()).st_size
         return os.pread(self._stderr.fileno(), size, 0).decode(errors="replace")
 
     @property
     def log_records(self) -> list[dict[str, Any]]:
-        """The JSON records among it. What was read before is not parsed again: a soak logs a lot."""
+        """The JSON records of the log. Records that were read before are not parsed again, since a soak logs a lot."""
         fresh = os.pread(self._stderr.fileno(), os.fstat(self._stderr.fileno()).st_size - self._parsed, self._parsed)
         lines, newline, _ = fresh.rpartition(b"\n")
         self._parsed += len(lines) + len(newline)
@@ -236,7 +237,7 @@ class ServeProcess:
             time.sleep(0.02)
 
     def get(self, path: str) -> tuple[int, str]:
-        """GET of an HTTP path, of the port for monitoring if there is one; status and body, whatever the status."""
+        """GET of an HTTP path, at the port for monitoring if there is one; returns status and body."""
         answer = http_client.get(self.monitoring_url + path)
         return answer.status, answer.text
 
@@ -249,7 +250,7 @@ class ServeProcess:
         raise KeyError(f"{name}{labels or ''}")
 
     def wait_until(self, path: str, status: int, *, timeout_s: float = 90) -> str:
-        """Asks until the path answers with the status; gives the body."""
+        """Polls a path until it answers with the status; returns the body."""
         give_up = time.monotonic() + timeout_s
         while True:
             answered, body = self.get(path)

@@ -28,7 +28,7 @@ def _check(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Of a test, or of its fixtures."""
+    """Turns a skip of a test, or of its fixtures, into a failure."""
     report = yield
     _check(report)
     return report
@@ -36,7 +36,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, Any]:
-    """Of a whole file."""
+    """Turns a skip of a whole file into a failure."""
     report = yield
     _check(report)
     return report

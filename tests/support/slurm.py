@@ -26,12 +26,12 @@ class Slurm:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of Slurm's commands."""
+        """The environment of Slurm's commands."""
         return {"SLURM_CONF": str(self._configuration)}
 
     @contextmanager
     def running(self) -> Iterator[Slurm]:
-        """Starts all parts, and stops them again."""
+        """Starts all parts of Slurm; a context manager that stops them at its end."""
         socket_path = self._write_configuration()
         munge = ["--foreground", "--force", f"--socket={socket_path}", f"--key-file={self._key()}"]
         munge += [f"--{name}={self._directory / name}" for name in ("pid-file", "log-file", "seed-file")]
@@ -57,13 +57,13 @@ class Slurm:
         return done.stdout
 
     def requeue_now(self, job: str) -> None:
-        """Without the two minutes that Slurm waits otherwise."""
+        """Starts a requeued job immediately, without Slurm's wait of two minutes."""
         self.run("scontrol", "requeue", job)
         until_now(lambda: self.state(job) == "PENDING")
         self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def state(self, job: str) -> str:
-        """Empty once the job is forgotten."""
+        """The state of a job; empty when Slurm has forgotten it."""
         return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T", check=False).strip()
 
     def _key(self) -> Path:

@@ -23,7 +23,7 @@ def socket_of(server: EmbeddedPostgres) -> str:
 
 
 def url_of(*servers: EmbeddedPostgres) -> str:
-    """One URL with all of them."""
+    """One URL with all of these servers."""
     hosts = ",".join(socket_of(server) for server in servers)
     return f"postgresql://postgres@/{DATABASE}?host={hosts}&port=5432"
 
@@ -46,7 +46,7 @@ async def start_standby(primary: EmbeddedPostgres, directory: Path, options: Map
 
 
 async def administrate(server: EmbeddedPostgres, *statements: str) -> object:
-    """Runs statements, each alone; the first value of the last one."""
+    """Runs statements one by one; returns the first value of the last one."""
     connection = await asyncpg.connect(server.url)
     try:
         for statement in statements[:-1]:
@@ -58,27 +58,27 @@ async def administrate(server: EmbeddedPostgres, *statements: str) -> object:
 
 
 def freeze(server: EmbeddedPostgres) -> None:
-    """Stops all its processes, as when its machine hangs: connections stay, and nothing comes over them."""
+    """Stops all processes of a server, as when its machine hangs: connections stay open, and nothing arrives."""
     for process in processes_of(server.cluster):
         process.suspend()
 
 
 def lose(server: EmbeddedPostgres) -> None:
-    """kill -9 of all its processes, as when its machine is gone."""
+    """kill -9 of all processes of a server, as when its machine is lost."""
     for process in list(processes_of(server.cluster)):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
 
 async def hold_back(standby: EmbeddedPostgres) -> str:
-    """The standby receives nothing any more, until it is given what this answers (`follow`)."""
+    """Disconnects a standby from its primary; returns what `follow` needs to connect it again."""
     followed = await administrate(standby, "SHOW primary_conninfo")
     await follow(standby, "")
     return str(followed)
 
 
 async def follow(standby: EmbeddedPostgres, primary_conninfo: str) -> None:
-    """Whom a standby receives from."""
+    """Lets a standby receive from this primary."""
     await administrate(
         standby, f"ALTER SYSTEM SET primary_conninfo = {_quoted(primary_conninfo)}", "SELECT pg_reload_conf()"
     )
@@ -89,7 +89,7 @@ def _quoted(text: str) -> str:
 
 
 async def wait_until(server: EmbeddedPostgres, condition: str, *, timeout_s: float = 20) -> None:
-    """Asks until an SQL expression is true."""
+    """Waits until an SQL expression is true."""
     connection = await asyncpg.connect(server.url)
     try:
         give_up = time.monotonic() + timeout_s

@@ -29,14 +29,14 @@ _ENVIRONMENT = {
 
 
 def mlflow_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours, without MLflow's settings and those of runstream."""
+    """The environment, without settings of MLflow and runstream."""
     kept = {name: value for name, value in command_environment().items() if not name.startswith(("MLFLOW_", "_MLFLOW"))}
     return {**kept, **_ENVIRONMENT, **(extra or {})}
 
 
 @contextlib.contextmanager
 def stock_server(*arguments: str, timeout_s: float = 110, place: Path | None = None) -> Iterator[str]:
-    """Its address; it is gone afterwards. `place`: the directory that it makes, with mlflow.db and artifacts.
+    """Starts a stock server; yields its address. `place` is the directory that it makes, with mlflow.db and artifacts.
 
     Raises:
         RuntimeError: it did not start; with what it said.
@@ -95,6 +95,6 @@ def _keep(database: Path, template: Path) -> None:
 
 
 def _free_port() -> int:
-    """`mlflow server` does not say which port it got when it is given 0."""
+    """A free port: `mlflow server` does not say which port it got for port 0."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

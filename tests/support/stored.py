@@ -1,4 +1,4 @@
-"""Points put where a test wants them: into segments cut as it says, and into hot batches."""
+"""Puts points where a test wants them: into the segments that it describes, and into hot batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEGMENTS_EPOCH, HOT_EPOCH = 1, 2
 
 
 async def prepare(database: Database) -> None:
-    """Epoch 1 is in segments, epoch 2 is hot."""
+    """Prepares an empty database: epoch 1 is in segments, epoch 2 is hot."""
     await database.execute(f"SELECT create_hot_partition({HOT_EPOCH})")
     await database.execute("UPDATE epochs SET state = 'visible'")
     await database.execute(f"INSERT INTO epochs (epoch, state) VALUES ({HOT_EPOCH}, 'open')")
@@ -29,7 +29,7 @@ async def prepare(database: Database) -> None:
 
 
 async def make_run(database: Database) -> str:
-    """A run of the default experiment."""
+    """Makes a run of the default experiment; returns its id."""
     run_id = uuid.uuid4()
     await database.execute(
         "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'r', now())", run_id

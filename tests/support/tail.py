@@ -1,4 +1,4 @@
-"""Tail on real gRPC servers, callers that collect what they get, and commits made by manual."""
+"""Tail on real gRPC servers, callers that collect what they get, and commits made step by step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIME_2000 = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
 @dataclass
 class TailReplica:
-    """What one replica of the service has for Tail."""
+    """The parts of one replica of the service that serve Tail."""
 
     tail: Tail
     notifier: CommitNotifier
@@ -114,7 +114,7 @@ class Caller:
         return await self.until(lambda: self.answers > 0)
 
     async def until(self, condition: Callable[[], bool], *, timeout_s: float = 30) -> Caller:
-        """Waits for a condition on what came; raises what ended the call instead."""
+        """Waits for a condition on what was received; if the call ends before, raises its error."""
         give_up = asyncio.get_running_loop().time() + timeout_s
         while not condition():
             if self.task.done():
@@ -144,7 +144,7 @@ class Caller:
         raise AssertionError("the call ended without an error")
 
     async def leave(self) -> bytes:
-        """Goes away; the last cursor."""
+        """Cancels the call; returns the last cursor."""
         self.call.cancel()
         await end(self.task)
         return self.cursor
@@ -160,7 +160,7 @@ class ManualCommit:
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(cls, url: str) -> AsyncIterator[ManualCommit]:
-        """A connection that commits by manual."""
+        """Connects to a database; a context manager."""
         connection = await asyncpg.connect(url)
         try:
             yield cls(connection)
@@ -168,7 +168,7 @@ class ManualCommit:
             connection.terminate()
 
     async def begin(self, series_id: int, steps: Sequence[int], *, values: Sequence[float] | None = None) -> None:
-        """All but the COMMIT."""
+        """Begins a transaction that writes points; `commit` ends it."""
         await self.connection.execute("BEGIN")
         commit_no = await self.connection.fetchval(
             "INSERT INTO commits (commit_no, epoch, point_count) VALUES (nextval('commit_numbers'), $1, $2) "
@@ -181,18 +181,18 @@ class ManualCommit:
         await copy_batches(self.connection, columns(points), self.epoch, commit_no)
 
     async def commit(self) -> None:
-        """And the COMMIT, with a notification as from a writer."""
+        """Commits the transaction, and notifies replicas as a writer does."""
         await self.connection.execute("COMMIT")
         await self.connection.execute("NOTIFY runstream_commits")
 
     async def write(self, series_id: int, steps: Sequence[int], *, values: Sequence[float] | None = None) -> None:
-        """Begin and commit."""
+        """Writes points in a transaction of its own."""
         await self.begin(series_id, steps, values=values)
         await self.commit()
 
 
 async def new_series(database: Database, run_id: UUID, key: str, *, rank: int = 0, attempt: int = 0) -> int:
-    """The number of a series, made if it is not there."""
+    """The id of a series, which is made if it does not exist."""
     row = await database.fetchrow("SELECT * FROM resolve_series($1, $2, $3, $4, 1000000)", run_id, rank, attempt, [key])
     assert row is not None
     return int(row["series_id"])

@@ -1,4 +1,4 @@
-"""Ending tasks: a task that goes on although it was cancelled fails its test at once, and says where it is."""
+"""Ending tasks: a task that continues although it was cancelled fails its test, with a message where the task is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 async def end(*tasks: asyncio.Task[Any], within_s: float = 20) -> list[BaseException | None]:
-    """Cancels tasks and waits for their end; what each of them raised."""
+    """Cancels tasks and waits for their end; returns what each of them raised."""
     for task in tasks:
         task.cancel()
     _, going_on = await asyncio.wait(tasks, timeout=within_s)

@@ -44,11 +44,11 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was written so far, without escapes."""
+        """Everything that was written so far, without escape sequences."""
         return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
 
     def wait_for(self, pattern: str, *, timeout_s: float = 60) -> re.Match[str]:
-        """Reads until the text has the pattern."""
+        """Reads until the text matches the pattern."""
         give_up = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.text)) is None:
             if not self._read(give_up - time.monotonic()):
@@ -56,7 +56,7 @@ class Terminal:
         return found
 
     def press(self, keys: bytes) -> None:
-        """Types."""
+        """Types these keys."""
         os.write(self._main, keys)
 
     def wait(self, *, timeout_s: float = 60) -> int:
@@ -67,7 +67,7 @@ class Terminal:
         return self.process.wait(timeout=max(1.0, give_up - time.monotonic()))
 
     def _read(self, timeout_s: float) -> bool:
-        """Takes what comes next; False at the end, or if nothing comes."""
+        """Reads the next output; False at the end, or if there is none in time."""
         if not select.select([self._main], [], [], max(0.0, timeout_s))[0]:
             return False
         data = b""

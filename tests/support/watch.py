@@ -1,4 +1,4 @@
-"""What a service does for others while somebody keeps it busy: acknowledgements, liveness, health."""
+"""Measures how long a busy service lets others wait: for acknowledgements, liveness and health."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Watch:
         self._rounds: Counter[str] = Counter()
 
     def during(self, work: Callable[[], object]) -> dict[str, float]:
-        """The longest of each while something is done, in seconds; waits for what was under way at its end."""
+        """The longest wait of each kind during some work, in seconds, including those that had begun at its end."""
         self._settle()
         self._longest.clear()
         work()
@@ -46,7 +46,7 @@ class Watch:
         return dict(self._longest)
 
     def _settle(self) -> None:
-        """Returns when one of each has begun and ended after the call."""
+        """Returns when one wait of each kind has begun and ended after the call."""
         wanted = {what: self._rounds[what] + 2 for what in ("ack", "healthz", "health")}
         give_up = time.monotonic() + 60
         while any(self._rounds[what] < rounds for what, rounds in wanted.items()):

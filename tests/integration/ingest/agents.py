@@ -1,4 +1,4 @@
-"""An agent by hand: a client that has many producers on one Append stream."""
+"""An agent that tests control step by step: a client with many producers on one Append stream."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Agent:
             self.ended[response.ended.producer_index] = response.ended.status
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until what was read makes it true."""
+        """Wait until a condition on what was received holds."""
         async with self._changed:
             await asyncio.wait_for(self._changed.wait_for(lambda: condition() or self.is_over), 30)
         assert condition(), f"the stream is over: {await self.call.details()}"
@@ -96,12 +96,12 @@ class Agent:
         await self.send(batches=batch_set(*batches))
 
     async def acks(self, **numbers: int) -> None:
-        """Wait for these: p0=3 is number 3 of producer 0."""
+        """Wait for these acknowledgements: p0=3 is number 3 of producer 0."""
         wanted = {int(name[1:]): number for name, number in numbers.items()}
         await self.until(lambda: all(self.committed(index) >= number for index, number in wanted.items()))
 
     def committed(self, index: int) -> int:
-        """What the client knows to be committed: by Opened, or by an Ack after it."""
+        """The numbers that the client knows to be committed, from Opened and from later Acks."""
         return max(self.opened[index].committed_number, self.acknowledged.get(index, 0))
 
     async def reason(self, index: int) -> str:

@@ -30,7 +30,7 @@ TIME = 1_700_000_000_000_000
 
 @dataclass
 class Stream:
-    """A stream of one producer, which is open."""
+    """A stream with one open producer."""
 
     append: AppendStream
     producer: Producer
@@ -56,7 +56,7 @@ class Stream:
         return self.producer.nothing_in_flight
 
     async def next_ack(self, last: asyncio.Event) -> tuple[int, list[Refusal]] | None:
-        """The next one; None at the end."""
+        """The next answer; None at the end."""
         while (updates := await self.append.next_updates(last)) is not None:
             for update in updates:
                 if isinstance(update, Acknowledged):
@@ -66,7 +66,7 @@ class Stream:
 
 @dataclass
 class Replica:
-    """One pipeline, as one replica of the service has it."""
+    """The pipeline of one replica of the service."""
 
     pipeline: IngestPipeline
     database: Database
@@ -145,7 +145,7 @@ async def acknowledged(stream: Stream, number: int) -> list[Refusal]:
 
 @pytest.fixture
 async def run_id(database: Database) -> UUID:
-    """A run to log to."""
+    """A run to which tests log."""
     return await new_run(database)
 
 
@@ -183,7 +183,7 @@ async def other_replica(database: Database) -> AsyncIterator[Replica]:
 
 @pytest.fixture
 def stored(database: Database) -> Callable[[], Awaitable[list[tuple[int, float]]]]:
-    """All stored values, with the epoch that they lie in, ordered by (rank, step)."""
+    """All stored values with their epochs, ordered by (rank, step)."""
 
     async def read() -> list[tuple[int, float]]:
         rows = await database.fetch("SELECT epoch, value FROM metric_points_hot ORDER BY rank, step, value")

@@ -107,7 +107,7 @@ class Producer:
 
 
 class _Finished:
-    """What grpc_status wants of a call that has ended."""
+    """A call that has ended, in the form that grpc_status reads."""
 
     def __init__(self, code, details, metadata) -> None:
         self._parts = code, details, tuple(metadata)

@@ -1,4 +1,4 @@
-"""PostgreSQL is out of disk, memory or luck: points stay and are tried again, never refused as if they were wrong."""
+"""PostgreSQL has no disk space, no memory or another failure: points are kept and tried again, never refused."""
 
 from __future__ import annotations
 

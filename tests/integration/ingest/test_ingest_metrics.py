@@ -1,4 +1,4 @@
-"""What the ingest path says of itself to Prometheus."""
+"""The metrics of ingest."""
 
 from __future__ import annotations
 

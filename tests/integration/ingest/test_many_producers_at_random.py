@@ -1,4 +1,4 @@
-"""Producers on shared streams do what they may in any order; each batch is stored once."""
+"""Producers on shared streams do anything that the protocol allows, in any order; each batch is stored once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Source:
 
 
 class _Walk:
-    """What a client may do to its producers, in any order."""
+    """The operations of a client on its producers, in any order."""
 
     def __init__(self, seed: int, channel: grpc.aio.Channel, run_id: UUID) -> None:
         self.random = random.Random(seed)
@@ -62,7 +62,7 @@ class _Walk:
         await self.open(self.random.choice(self.sources))
 
     async def skip_a_number(self) -> None:
-        """A gap, which ends the producer."""
+        """Leave a number out, which ends the producer."""
         source = self.random.choice(self.sources)
         if source.index is not None:
             await self._agent.batches((source.index, source.sent + 2, [-1.0]))
@@ -82,7 +82,7 @@ class _Walk:
             source.index = None
 
     async def finish(self) -> None:
-        """Bring everything that was ever sent, and wait for all acks."""
+        """Send everything again, and wait for all acks."""
         highest = {source.rank: source.sent for source in self.sources}
         await self.break_off()
         for source in self.sources:

@@ -46,16 +46,16 @@ class Side:
         return Producer(self.channel, self.run_id, producer)
 
     def agent(self) -> Agent:
-        """A stream of many."""
+        """A stream of many producers."""
         return Agent(self.channel)
 
     def note(self, *facts: object) -> None:
-        """Adds to the transcript."""
+        """Add an entry to the transcript."""
         self.transcript.append(facts)
 
 
 def refuse_as_draining(event: str, number: int) -> None:
-    """How the client's tests let the reference service drain."""
+    """Let the service drain, as the client's tests do with the reference service."""
     raise Refused(grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
@@ -352,7 +352,7 @@ def ingest_field(error_info: bytes) -> str:
 
 
 def refusals(listed: list[ingest_pb2.Refusal]) -> dict[str, int]:
-    """Counts by reason."""
+    """The counts of refusals, by reason."""
     return {ingest_pb2.RefusalReason.Name(one.reason): one.point_count for one in listed}
 
 

@@ -215,7 +215,7 @@ async def test_the_series_of_a_run_are_bounded_by_the_limit_of_its_workspace_ove
 
 
 class _Store:
-    """Keeps nothing, but reads what it is given."""
+    """Reads an upload, and stores nothing."""
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
         async for _ in chunks:

@@ -1,4 +1,4 @@
-"""Services, a purge, and what tests of them do and look at."""
+"""Services, a purge, and helpers of the tests of purge and retention."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str, str]:
 
 
 async def refuse_deletion(database: Database, table: str, which: str) -> None:
-    """Rows of a table that nobody can delete, whatever they are."""
+    """Makes rows of a table impossible to delete."""
     await database.execute(
         f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"IF (SELECT old_row.{which} FROM (SELECT OLD.*) old_row) THEN RAISE 'not this one'; END IF; "
@@ -123,7 +123,7 @@ async def until_gone(database: Database, table: str, which: str = "true", *, tim
 
 @dataclass
 class Running:
-    """A task that goes on until the end of the block; what it raises comes out there."""
+    """A task that runs until the end of the block, which raises the task's exception."""
 
     task: asyncio.Task[None]
 
@@ -137,6 +137,6 @@ class Running:
 
 
 async def left(database: Database) -> dict[str, int]:
-    """Rows that are left, by table."""
+    """The numbers of remaining rows, by table."""
     tables = ("metric_segments", "latest_values", "series", "params", "tags", "producers", "runs")
     return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}

@@ -1,4 +1,4 @@
-"""Deleting series and runs, and their purge: what is gone is out of every answer, and stays gone."""
+"""Deletion and purge of series and runs: what was deleted is in no answer, and does not come back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Purge of experiments: with their last run, and with all that is theirs."""
+"""Purge of experiments, with their last run, and with everything that belongs to them."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class RollupEnvironment:
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def stored(self) -> Counter[tuple[int, int, int, str]]:
-        """What a reader sees, in one snapshot."""
+        """All points that a reader sees, in one snapshot."""
         free = [reader for reader in self._readers if not reader.is_closed()]
         reader = free.pop() if free else await self.database.connect_rollup()
         self._readers = free
@@ -140,7 +140,7 @@ class RollupEnvironment:
         return counted(rows)
 
     async def check(self) -> None:
-        """Every point once, whatever happened."""
+        """Check that every point is stored exactly once."""
         stored, expected = await self.stored(), counted(self.expected)
         assert stored == expected, f"missing {expected - stored}, too many {stored - expected}"
 
@@ -164,7 +164,7 @@ class RollupEnvironment:
         return {series: tuple(best) for series, *best in rows}
 
     def expected_best(self) -> dict[int, tuple[float, int, float, int]]:
-        """The same of the points that were appended."""
+        """The least and the greatest finite value of each series, from the points that were appended."""
         found = {}
         for series in {point[0] for point in self.expected}:
             finite = [(value, step) for one, step, _, value in self.expected if one == series and math.isfinite(value)]
@@ -195,7 +195,7 @@ class RollupEnvironment:
         }
 
     async def cycle(self, connection: Any = None, *, until: str = "merge") -> None:
-        """All steps, each until there is nothing left for it to do."""
+        """Run all steps, each until it has nothing left to do."""
         for name, step in self.steps().items():
             while True:
                 did = await step(connection or self.connection)
@@ -224,7 +224,7 @@ class RollupEnvironment:
 
 
 def counted(rows: list[Any]) -> Counter[tuple[int, int, int, str]]:
-    """Values as text: only so are NaN equal, and -0.0 and 0.0 different."""
+    """Values as text, so that NaN are equal, and -0.0 and 0.0 are different."""
     return Counter((series, step, time, repr(value)) for series, step, time, value in rows)
 
 

@@ -35,7 +35,7 @@ def as_rows(points: LatestPoints) -> dict[str, Best]:
 
 
 def comparable(rows: Mapping[str, Best]) -> dict[str, str]:
-    """NaN and -0 as texts that are equal."""
+    """Values as text, so that NaN are equal."""
     return {key: repr(tuple(0.0 if value == 0 else value for value in row)) for key, row in rows.items()}
 
 

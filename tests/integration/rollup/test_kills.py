@@ -23,7 +23,7 @@ PARTS = 6
 
 
 def some_points(rng: random.Random, series: list[int], longest: int = 1_200) -> list[Point]:
-    """Late, repeated, duplicate, far away; or a regular line."""
+    """Random points: late, repeated, duplicate or far away; or a regular line."""
     if rng.random() < 0.3:
         first = rng.randrange(0, 5_000)
         return [point for one in series for point in line(one, first, rng.randrange(1, longest))]
@@ -35,7 +35,7 @@ def some_points(rng: random.Random, series: list[int], longest: int = 1_200) -> 
 
 
 async def fill(env: RollupEnvironment, series: list[int], rng: random.Random) -> None:
-    """Something in every state: dropped epochs with small segments, one that is visible, one that is open."""
+    """Fills epochs in every state: dropped ones with small segments, a visible one, and an open one."""
     for until in ("drop", "drop", "publish"):
         await env.append(some_points(rng, series, 20))
         await env.cycle(until=until)

@@ -1,4 +1,4 @@
-"""Somebody's long transaction has read hot batches: it is named, others go on, and the disk does not fill unseen."""
+"""A long transaction has read hot batches: the log names it, others continue, and metrics show that the disk fills."""
 
 from __future__ import annotations
 

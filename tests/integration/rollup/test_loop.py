@@ -1,4 +1,4 @@
-"""The loop: does all steps, survives everything, and stops ingest when it is too far behind."""
+"""The loop of roll-up does all steps, survives failures, and stops ingest when it is too far behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotate, seal, roll, publish, drop: each step, alone and by two at once."""
+"""Rotate, seal, roll, publish, drop: each step, by one replica and by two at the same time."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_an_epoch_larger_than_memory_allows_is_rolled_up_piece_by_piece(en
     pieces = []
 
     class Counting:
-        """Counts the COPYs out."""
+        """A connection that counts the COPYs out of the database."""
 
         def __getattr__(self, name):
             if name == "copy_from_query":
@@ -300,7 +300,7 @@ async def test_a_drop_waits_shortly_for_a_reader_and_comes_again(env):
 
 
 async def test_a_reader_that_misses_dropped_rows_finds_d_above_its_w(env):
-    """What promise 4 needs: never are the rows gone while D says that they are there."""
+    """Promise 4 needs this: rows never disappear while D says that they are there."""
     (series,) = await env.new_series()
     await env.append(line(series, 0, 10))
     await env.cycle(until="seal")

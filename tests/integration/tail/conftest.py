@@ -1,4 +1,4 @@
-"""A replica with tails over real gRPC, and commits by manual."""
+"""A replica with tails over real gRPC, and commits made step by step."""
 
 from __future__ import annotations
 

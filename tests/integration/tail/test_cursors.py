@@ -1,4 +1,4 @@
-"""Cursors of tails: which of them are good, and for how long."""
+"""Cursors of tails: which of them are valid, and for how long."""
 
 from __future__ import annotations
 
