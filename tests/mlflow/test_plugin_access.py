@@ -72,11 +72,11 @@ def stored(serve: ServeProcess, token: str, run_id: str) -> int:
     return len(runstream.Client(serve.grpc_address, token=token).history(run_id, "loss", rank=-1))
 
 
-@pytest.mark.parametrize("side", ["RUNSTREAM", "preloaded.MLFLOW", "BASIC"])
+@pytest.mark.parametrize("side", ["RUNSTREAM", "MLFLOW", "BASIC"])
 def test_a_script_gives_its_token_on_either_side(serve: ServeProcess, token: str, tmp_path: Path, side: str) -> None:
     environment = {
         "RUNSTREAM": {"RUNSTREAM_TOKEN": token},
-        "preloaded.MLFLOW": {"MLFLOW_TRACKING_TOKEN": token},
+        "MLFLOW": {"MLFLOW_TRACKING_TOKEN": token},
         "BASIC": {"MLFLOW_TRACKING_USERNAME": "anybody", "MLFLOW_TRACKING_PASSWORD": token},
     }[side]
     run_id = script(f"runstream://{serve.grpc_address}?http={serve.http_url}", tmp_path, **environment)
