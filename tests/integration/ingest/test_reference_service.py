@@ -22,7 +22,7 @@ from tests.integration.ingest.conftest import TIME, Replica
 from tests.integration.ingest.test_append import Producer, serving
 from tests.support.rpc import reason_of, serve_on
 from tests.unit.client.ledger import Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 
 Transcript = list[object]
 ENTRIES = {f"key{number}": "value" for number in range(1_001)}  # one more than a call may have
@@ -60,14 +60,14 @@ def refuse_as_draining(event: str, number: int) -> None:
 
 
 @pytest.fixture
-def reference_service() -> Iterator[TestService]:
-    service = TestService()
+def reference_service() -> Iterator[ReferenceService]:
+    service = ReferenceService()
     yield service
     service.stop()
 
 
 @pytest.fixture
-async def reference(reference_service: TestService) -> AsyncIterator[Side]:
+async def reference(reference_service: ReferenceService) -> AsyncIterator[Side]:
     ledger, run_id = reference_service.ledger, uuid4()
     run = ledger.runs[run_id.hex] = run_pb2.Run(run_id=run_id.hex, lifecycle=run_pb2.LIFECYCLE_ACTIVE)
 

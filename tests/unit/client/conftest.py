@@ -13,7 +13,7 @@ from runstream import _settings
 from runstream._lifecycle import process_state
 from runstream_service.database.embedded import EmbeddedPostgres
 from tests.unit.client.real_service import RealServer, RealService
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.stored_journals import TestAgent
 
@@ -54,7 +54,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
         with RealService(request.getfixturevalue("real_server")) as real:
             yield real
     else:
-        reference = TestService()
+        reference = ReferenceService()
         yield reference
         reference.stop()
         assert reference.ledger.violations == []

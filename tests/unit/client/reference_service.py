@@ -226,10 +226,8 @@ class Gate(grpc.ServerInterceptor):
         return make(refuse)
 
 
-class TestService:
-    """All of it behind a real gRPC server on a free port; `stop` and `start` again on the same one."""
-
-    __test__ = False
+class ReferenceService:
+    """All of it behind a real gRPC server on a free port. After `stop`, `start` listens on the same one again."""
 
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, credentials: grpc.ServerCredentials | None = None

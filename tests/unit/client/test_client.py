@@ -11,7 +11,7 @@ import pytest
 import runstream
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Point, Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service, store
 
 
@@ -103,7 +103,7 @@ def test_a_service_that_is_away_is_unavailable_and_the_message_says_how_to_set_t
     ],
 )
 def test_every_status_has_its_exception(
-    service: TestService, code: grpc.StatusCode, kind: type[runstream.RunstreamError]
+    service: ReferenceService, code: grpc.StatusCode, kind: type[runstream.RunstreamError]
 ) -> None:
     service.runs.faults = [Refused(code, "REASON", "in words", retry_s=1.5, field="where")]
     with pytest.raises(kind, match="in words") as caught:
@@ -115,7 +115,7 @@ def test_every_status_has_its_exception(
 
 
 @pytest.mark.reference_only("sends what the real service never does")
-def test_details_that_are_no_details_leave_the_status_code(service: TestService) -> None:
+def test_details_that_are_no_details_leave_the_status_code(service: ReferenceService) -> None:
     class Odd(Refused):
         def abort(self, context: grpc.ServicerContext) -> None:
             context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
@@ -234,7 +234,7 @@ TORN = Refused(grpc.StatusCode.INTERNAL, "", "Received RST_STREAM with error cod
 
 
 @pytest.mark.reference_only("tears tails one after the other")
-def test_a_tail_goes_on_after_streams_that_the_network_tore(service: TestService, run_id: str) -> None:
+def test_a_tail_goes_on_after_streams_that_the_network_tore(service: ReferenceService, run_id: str) -> None:
     with runstream.Client(service.address) as client:
         tail = client.tail(run_id)
         next(tail)
@@ -249,7 +249,7 @@ def test_a_tail_goes_on_after_streams_that_the_network_tore(service: TestService
 
 
 @pytest.mark.reference_only("tears every tail")
-def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: TestService, run_id: str) -> None:
+def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: ReferenceService, run_id: str) -> None:
     with runstream.Client(service.address) as client:
         tail = client.tail(run_id)
         next(tail)

@@ -21,7 +21,7 @@ from runstream._repetition import Repetition
 from runstream._settings import from_environment, in_this_process
 from runstream._stored_credentials import StoredCredentials
 from tests.unit.client.ledger import Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 
 TOKEN = "rst_verysecretverysecretverysecretverysecret00"
 
@@ -240,7 +240,7 @@ def test_stored_credentials_are_private_shared_and_deleted_when_nobody_names_the
 
 
 @pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
-def test_every_call_of_a_client_has_token_and_workspace(service: TestService) -> None:
+def test_every_call_of_a_client_has_token_and_workspace(service: ReferenceService) -> None:
     service.gate.only(TOKEN)
     client = runstream.Client(service.address, token=TOKEN, workspace="team-a")
     with pytest.raises(runstream.NotFound):
@@ -253,7 +253,7 @@ def test_every_call_of_a_client_has_token_and_workspace(service: TestService) ->
 
 
 @pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
-def test_two_clients_with_two_tokens_have_two_channels(service: TestService) -> None:
+def test_two_clients_with_two_tokens_have_two_channels(service: ReferenceService) -> None:
     for token in ("one", "two"):
         runstream.Client(service.address, token=token).latest("0" * 32)
     assert service.gate.calls("Latest") == [("one", ""), ("two", "")]
@@ -261,7 +261,7 @@ def test_two_clients_with_two_tokens_have_two_channels(service: TestService) -> 
 
 @pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 @pytest.mark.parametrize("call", ["get_run", "history"])
-def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: TestService, call: str) -> None:
+def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: ReferenceService, call: str) -> None:
     service.gate.only("another")
     client = runstream.Client(service.address, token=TOKEN)
     with pytest.raises(runstream.Unauthenticated, match="the token 'ci' has expired") as caught:
@@ -273,7 +273,7 @@ def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: Tes
 
 
 @pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
-def test_a_workspace_that_is_none_is_not_found(service: TestService) -> None:
+def test_a_workspace_that_is_none_is_not_found(service: ReferenceService) -> None:
     refused = Refused(grpc.StatusCode.NOT_FOUND, "WORKSPACE_NOT_FOUND", "there is no workspace 'team-b'")
     service.gate.refusal_of = lambda token, workspace: refused
     with pytest.raises(runstream.NotFound, match="Correct the workspace"):

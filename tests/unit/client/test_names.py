@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.client.conftest import StartRun
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 
 
@@ -54,16 +54,16 @@ def names() -> Iterator[NameServer]:
 
 
 @pytest.fixture
-def successor(service: Service) -> Iterator[TestService]:
+def successor(service: Service) -> Iterator[ReferenceService]:
     """Another replica, at another address and the same port."""
-    other = TestService("127.0.0.2", service.port)
+    other = ReferenceService("127.0.0.2", service.port)
     yield other
     other.stop()
 
 
 @pytest.mark.reference_only("two services at one port of two addresses")
 def test_an_address_that_changes_behind_a_name_is_found_within_seconds(
-    service: TestService, successor: TestService, start_carried: StartRun, names: NameServer
+    service: ReferenceService, successor: ReferenceService, start_carried: StartRun, names: NameServer
 ) -> None:
     successor.ledger.runs = service.ledger.runs
     run = start_carried("e", address=f"dns://127.0.0.1:{names.port}/svc.test:{service.port}")

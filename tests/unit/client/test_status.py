@@ -16,7 +16,7 @@ from runstream.transport.limits import Limits
 from runstream.v1 import run_pb2
 from tests.unit.client.conftest import StartRun
 from tests.unit.client.ledger import Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 
 pytestmark = pytest.mark.reference_only("one of two replicas fails as the test says")
 
@@ -52,15 +52,15 @@ GO_ELSEWHERE = [(code, reason) for code, reason, retry in TABLE if retry is ELSE
 
 
 @pytest.fixture
-def pair(service: TestService) -> Iterator[tuple[TestService, TestService]]:
+def pair(service: ReferenceService) -> Iterator[tuple[ReferenceService, ReferenceService]]:
     """Two replicas, each with a database of its own unless a test joins them."""
-    other = TestService()
+    other = ReferenceService()
     yield service, other
     other.stop()
     assert other.ledger.violations == []
 
 
-def both(pair: tuple[TestService, TestService]) -> str:
+def both(pair: tuple[ReferenceService, ReferenceService]) -> str:
     return "ipv4:" + ",".join(service.address for service in pair)
 
 
@@ -86,7 +86,7 @@ def test_a_status_that_grpc_does_not_have_yet_is_tried_a_few_times() -> None:
 @pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
 @pytest.mark.parametrize("what", ["open", "call"])
 def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
-    pair: tuple[TestService, TestService], start_carried: StartRun, what: str, code: str, reason: str
+    pair: tuple[ReferenceService, ReferenceService], start_carried: StartRun, what: str, code: str, reason: str
 ) -> None:
     bad, good = pair
     refused = Refused(grpc.StatusCode[code], reason, retry_s=0.01)
@@ -114,7 +114,7 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
 
 
 def test_a_replica_that_never_answers_open_is_left(
-    pair: tuple[TestService, TestService], start_carried: StartRun, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[ReferenceService, ReferenceService], start_carried: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runstream.transport.transport.Limits", lambda: Limits(open_timeout_s=0.3))
     silent, good = pair
@@ -140,7 +140,7 @@ def test_a_replica_that_never_answers_open_is_left(
 
 @pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
 def test_the_next_call_of_a_reader_goes_elsewhere(
-    pair: tuple[TestService, TestService], code: str, reason: str
+    pair: tuple[ReferenceService, ReferenceService], code: str, reason: str
 ) -> None:
     bad, good = pair
     run_id = "1" * 32
@@ -162,7 +162,7 @@ def test_the_next_call_of_a_reader_goes_elsewhere(
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "UNAUTHENTICATED"])
-def test_an_error_of_a_reader_says_what_to_do(service: TestService, code: str) -> None:
+def test_an_error_of_a_reader_says_what_to_do(service: ReferenceService, code: str) -> None:
     service.runs.broken = Refused(grpc.StatusCode[code], "")
     with runstream.Client(service.address) as client, pytest.raises(runstream.RunstreamError) as caught:
         client.get_run("0" * 32)

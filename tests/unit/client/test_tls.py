@@ -17,14 +17,14 @@ from runstream._endpoint import Endpoint, TlsFiles, resolve
 from runstream._stored_credentials import FIELD, StoredCredentials
 from runstream.journal import Directory
 from tests.support.authorities import CertificateFiles
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.conftest import transports as transports
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts
 from tests.unit.client.transport.test_refusals import no_environment as no_environment
 
-StartService = Callable[[grpc.ServerCredentials | None], TestService]
+StartService = Callable[[grpc.ServerCredentials | None], ReferenceService]
 
 
 class StartTrainer(Protocol):
@@ -42,10 +42,10 @@ def certificates(tmp_path: Path) -> CertificateFiles:
 @pytest.fixture
 def start_service() -> Iterator[StartService]:
     """A service that listens with these credentials."""
-    services: list[TestService] = []
+    services: list[ReferenceService] = []
 
-    def start(credentials: grpc.ServerCredentials | None) -> TestService:
-        services.append(TestService(credentials=credentials))
+    def start(credentials: grpc.ServerCredentials | None) -> ReferenceService:
+        services.append(ReferenceService(credentials=credentials))
         return services[-1]
 
     yield start

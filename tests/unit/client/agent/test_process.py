@@ -23,7 +23,7 @@ from runstream.v1 import run_pb2
 from tests.support.agents import agents_of, gone, kill
 from tests.unit.client.agent.conftest import started, started_without_waits, works_on
 from tests.unit.client.ledger import Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import delete, until
 from tests.unit.client.transport.journals import Trainer
@@ -245,7 +245,7 @@ def test_a_log_that_grows_is_restarted(service: Service, tmp_path: Path) -> None
 
 @pytest.mark.reference_only("refuses a run, and accepts it later")
 def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(
-    service: TestService, directory: Directory
+    service: ReferenceService, directory: Directory
 ) -> None:
     service.runs.broken = Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such experiment")
     trainer = Trainer.start(directory, service.address)

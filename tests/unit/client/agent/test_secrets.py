@@ -12,7 +12,7 @@ import pytest
 
 from runstream.journal import Directory
 from tests.unit.client.agent.conftest import started
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.transport.conftest import until
 
 pytestmark = pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
@@ -47,7 +47,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
-def test_a_forked_child_logs_and_reads_with_the_same_token(service: TestService, directory: Directory) -> None:
+def test_a_forked_child_logs_and_reads_with_the_same_token(service: ReferenceService, directory: Directory) -> None:
     service.gate.only(TOKEN)
     environ = {**os.environ, "RUNSTREAM_DIR": str(directory.path), "RUNSTREAM_TOKEN": TOKEN}
     environ["RUNSTREAM_ADDRESS"] = service.address
@@ -63,7 +63,7 @@ def everything_in(path: Path) -> bytes:
 
 
 def test_a_token_is_in_no_log_no_journal_no_command_line_and_no_environment_of_the_agent(
-    service: TestService, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    service: ReferenceService, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.gate.only("another")  # a refusal makes everybody talk
     environ = {**os.environ, "RUNSTREAM_DIR": str(directory.path), "RUNSTREAM_TOKEN": TOKEN}

@@ -8,7 +8,7 @@ import pytest
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer
@@ -39,7 +39,7 @@ def test_a_restored_database_is_noticed_counted_and_survived(
 
 @pytest.mark.reference_only("one Open finds an old state, the next one the newest")
 def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     """The first Open is answered from an old state, the second from the right one, which knows more than was acked."""
     trainer = Trainer.start(directory, service.address)

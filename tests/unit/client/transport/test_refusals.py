@@ -17,7 +17,7 @@ from runstream.agent.status import StatusFile
 from runstream.agent.sync import sync
 from runstream.journal import Directory
 from tests.unit.client.ledger import Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, steps, texts
@@ -33,7 +33,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def trainer_with(directory: Directory, service: TestService, credentials: Credentials, **fields: Any) -> Trainer:
+def trainer_with(directory: Directory, service: ReferenceService, credentials: Credentials, **fields: Any) -> Trainer:
     name = StoredCredentials(directory.credentials_path).save(Endpoint(service.address, credentials=credentials))
     return Trainer.start(directory, service.address, **{FIELD: name}, **fields)
 
@@ -43,7 +43,7 @@ def literal(token: str, workspace: str = "") -> Credentials:
 
 
 def test_two_runs_with_two_tokens_arrive_each_under_its_own(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.gate.only("token-a", "token-b")
     transport = transports(directory)
@@ -65,7 +65,7 @@ def test_two_runs_with_two_tokens_arrive_each_under_its_own(
 
 
 def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
-    service: TestService, directory: Directory, transports: StartTransport, tmp_path: Path
+    service: ReferenceService, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
     path = tmp_path / "token"
     path.write_text("old")
@@ -96,7 +96,7 @@ def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
     ],
 )
 def test_missing_rights_are_waited_out(
-    service: TestService, directory: Directory, transports: StartTransport, code: str, reason: str, words: str
+    service: ReferenceService, directory: Directory, transports: StartTransport, code: str, reason: str, words: str
 ) -> None:
     refused = Refused(grpc.StatusCode[code], reason)
     service.gate.refusal_of = lambda token, workspace: refused
@@ -111,7 +111,7 @@ def test_missing_rights_are_waited_out(
 
 
 def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
-    service: TestService, directory: Directory, transports: StartTransport, tmp_path: Path
+    service: ReferenceService, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
     """As Kubernetes rotates the token of a pod: the service ends the stream, and the file has another one by then."""
     path = tmp_path / "token"
@@ -142,7 +142,7 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
 
 
 def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_workspace(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.gate.only("newer", "of-others")
     left = trainer_with(directory, service, literal("expired", "team-a"), attempt=1)
@@ -161,7 +161,7 @@ def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_wor
 
 
 def test_sync_sends_with_its_own_token(
-    service: TestService, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    service: ReferenceService, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.gate.only("mine")
     trainer = trainer_with(directory, service, literal("expired"))
@@ -177,20 +177,20 @@ def test_sync_sends_with_its_own_token(
 
 
 def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(
-    service: TestService, directory: Directory
+    service: ReferenceService, directory: Directory
 ) -> None:
     service.gate.only("")
     trainer = trainer_with(directory, service, literal("secret"))
     trainer.finish()
     trainer.die()
-    other = TestService()
+    other = ReferenceService()
     assert sync(directory.path, other.address).ok
     other.stop()
     assert {token for _, token, _ in other.gate.seen} == {""}
 
 
 def test_a_journal_without_credentials_is_sent_with_those_of_an_operators_agent(
-    service: TestService, directory: Directory, transports: StartTransport, monkeypatch: pytest.MonkeyPatch
+    service: ReferenceService, directory: Directory, transports: StartTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.gate.only("operator")
     monkeypatch.setenv("RUNSTREAM_TOKEN", "operator")

@@ -10,7 +10,7 @@ import pytest
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer
@@ -28,7 +28,7 @@ from tests.unit.client.transport.outcomes import settled, texts
     ],
 )
 def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_speed(
-    service: TestService, directory: Directory, transports: StartTransport, code: str, words: str
+    service: ReferenceService, directory: Directory, transports: StartTransport, code: str, words: str
 ) -> None:
     def fault(event: str, number: int) -> None:
         raise Refused(grpc.StatusCode[code], "")
@@ -47,7 +47,7 @@ def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_sp
 
 @pytest.mark.reference_only("the real service has no reason to refuse this producer")
 def test_one_producer_that_is_refused_does_not_hold_up_the_others(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     def fault(event: str, number: int) -> None:
         if event == "open" and number == 1:
@@ -108,7 +108,7 @@ def test_params_of_which_one_is_refused_are_written_except_for_that_one(
 
 @pytest.mark.reference_only("the service has a bug")
 def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.runs.poison = "bad"
     trainer = Trainer.start(directory, service.address)
@@ -123,7 +123,7 @@ def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting
 
 @pytest.mark.reference_only("counts the calls")
 def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.stop()
     trainer = Trainer.start(directory, service.address)
@@ -150,7 +150,7 @@ def test_large_calls_are_split_below_the_limits_of_the_service(
 
 @pytest.mark.reference_only("the real service does that for launches alone: tests/integration/test_launches.py")
 def test_a_derived_id_may_lead_to_another_run(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.runs.other_run_id = "f" * 32
     trainer = Trainer.start(directory, service.address, derived=True)

@@ -11,7 +11,7 @@ import pytest
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import StartTransport, until
 from tests.unit.client.transport.journals import Trainer, create_record
@@ -113,7 +113,7 @@ def test_a_rank_that_detaches_does_not_end_the_run(
 @pytest.mark.reference_only("cuts the stream at a step of a commit")
 @pytest.mark.parametrize("event", ["batch", "committed", "acked"])
 def test_a_stream_cut_before_commit_before_or_after_the_ack_loses_and_repeats_nothing(
-    service: TestService, directory: Directory, transports: StartTransport, event: str
+    service: ReferenceService, directory: Directory, transports: StartTransport, event: str
 ) -> None:
     service.ledger.fault = once(event, 2, Cut())
     trainer = Trainer.start(directory, service.address)
@@ -142,7 +142,7 @@ def test_a_stream_cut_before_commit_before_or_after_the_ack_loses_and_repeats_no
 )
 @pytest.mark.parametrize(("event", "number"), [("open", 1), ("batch", 2), ("committed", 2)])
 def test_what_may_be_retried_is_retried_and_nothing_is_lost(
-    service: TestService,
+    service: ReferenceService,
     directory: Directory,
     transports: StartTransport,
     error: Refused,
@@ -159,7 +159,7 @@ def test_what_may_be_retried_is_retried_and_nothing_is_lost(
 
 @pytest.mark.reference_only("cuts streams at the steps of commits")
 def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     chance = random.Random(7)
 

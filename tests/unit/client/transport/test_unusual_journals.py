@@ -11,7 +11,7 @@ import pytest
 
 from runstream.journal import Directory, MemoryJournal, Position
 from runstream.v1 import run_pb2
-from tests.unit.client.reference_service import TestService
+from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import QUICK, StartTransport, delete, until
 from tests.unit.client.transport.journals import Trainer, create_record
@@ -53,7 +53,7 @@ def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_i
 
 @pytest.mark.reference_only("the limit of the real service is some hundred times as high")
 def test_more_producers_than_a_stream_takes_have_their_turns(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.ledger.max_producers = 2
     trainers = [Trainer.start(directory, service.address) for _ in range(5)]
@@ -161,7 +161,7 @@ def test_a_directory_that_is_deleted_is_forgotten(directory: Directory, transpor
 
 @pytest.mark.reference_only("answers everything but one Open")
 def test_a_service_that_does_not_answer_open_is_given_up(
-    service: TestService, directory: Directory, transports: StartTransport
+    service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     gate = threading.Event()
 
