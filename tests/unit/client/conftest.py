@@ -20,7 +20,7 @@ from tests.unit.client.stored_journals import TestAgent
 
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests do not depend on who started them."""
+    """Tests do not depend on the launcher that started pytest."""
     for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
     for name in ("LOCAL_RANK", "NODE_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PMIX_NAMESPACE"):
@@ -42,7 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def real_server(postgres: EmbeddedPostgres) -> Iterator[RealServer]:
-    """The real service. Not of the session: other modules fork this process, in which it has threads."""
+    """The real service. Other modules fork this process, so it must not have threads for the whole session."""
     with RealServer(postgres) as server:
         yield server
 
@@ -62,7 +62,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 @pytest.fixture
 def agent(journal_directory: Path) -> Iterator[TestAgent]:
-    """Stores what is in the journals. No real agent is started as long as it lives."""
+    """Stores what is in the journals. While it lives, no real agent is started."""
     agent = TestAgent(journal_directory)
     yield agent
     agent.stop()
@@ -121,7 +121,7 @@ def start(agent: TestAgent, start_run: StartRun) -> StartRun:
 
 @pytest.fixture
 def start_carried(start_run: StartRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartRun]:
-    """Starts runs whose points a thread of this process brings to the service."""
+    """Starts runs whose points a thread of this process sends to the service."""
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     yield start_run
     process_state.recorder.stop_stores()

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 (the names of RPCs are the contract's)
-"""The Append service in memory: it keeps the contract of proto/, and breaks in the ways that tests ask for.
+"""The Append service in memory. It keeps the contract of proto/, and fails when and how a test tells it to.
 
 It parses with the plain (unpacked) messages, checks every rule of the ingest contract, and stores points under the same
 lock as the committed number. tests/integration/ingest/test_reference_service.py compares its answers with those of the
@@ -76,13 +76,13 @@ FENCED = Refused(grpc.StatusCode.ABORTED, "FENCED", "opened by another stream", 
 
 
 class Fenced(NamedTuple):
-    """In the inbox of a stream: another stream has opened this producer."""
+    """Tells a stream, in its inbox, that another stream has opened this producer."""
 
     producer_id: bytes
 
 
 class Cut(Exception):
-    """Ends a stream without a word, as a broken connection does."""
+    """Ends a stream without a status of the service, as a broken connection does."""
 
 
 # What a stream takes next: a message of its client; that another stream has opened its producer; that it has
@@ -93,16 +93,16 @@ Inbox = queue.SimpleQueue[Message]
 
 @dataclass
 class Producer:
-    """A ledger row."""
+    """A row of the ledger, and the stream that has opened the producer."""
 
     committed: int = 0
     session: int = 0
-    inbox: Inbox | None = None  # of the stream that has opened it last
+    inbox: Inbox | None = None  # of the stream that opened it last
 
 
 @dataclass
 class Member:
-    """A producer on a stream."""
+    """A producer on one stream: how it was opened, and the series that it has declared."""
 
     opened: ingest_pb2.Open
     producer: Producer
@@ -121,7 +121,7 @@ class Members:
 
 
 def _read(requests: Iterator[ingest_pb2.AppendRequest], inbox: Inbox) -> None:
-    """Moves what the client sends into the inbox."""
+    """Moves the messages of the client into the inbox."""
     try:
         for request in requests:
             inbox.put(request)
@@ -132,7 +132,7 @@ def _read(requests: Iterator[ingest_pb2.AppendRequest], inbox: Inbox) -> None:
 
 
 def _batches_of(batches: ingest_pb2.BatchSet) -> Iterator[tuple[int, ingest_pb2.Batch]]:
-    """Producer index and batch; the bytes of a batch do not depend on the set that it came in."""
+    """The index of the producer and the batch, for each. Its bytes do not depend on the set that it came in."""
     start = 0
     for index, number, count in zip(batches.producer_index, batches.number, batches.point_count, strict=True):
         rows = slice(start, start + count)
@@ -151,12 +151,12 @@ def _batches_of(batches: ingest_pb2.BatchSet) -> Iterator[tuple[int, ingest_pb2.
 
 
 def is_run_id(text: str) -> bool:
-    """Whether it has the form of one."""
+    """Whether the text has the form of a run id."""
     return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 class Ledger(ingest_pb2_grpc.IngestServiceServicer):
-    """Ingest side. `fault(event, number)` is called at "open", "batch" (before commit), "committed" (before the ack)
+    """IngestService. `fault(event, number)` is called at "open", "batch" (before commit), "committed" (before the ack)
     and "acked"; it may raise Refused or Cut."""
 
     def __init__(self) -> None:
@@ -164,7 +164,9 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         self.runs: dict[str, run_pb2.Run] = {}
         self.producers: dict[bytes, Producer] = {}
         self.points: list[Point] = []
-        self.seen: dict[tuple[bytes, int], bytes] = {}  # content of every number that ever arrived
+        self.seen: dict[
+            tuple[bytes, int], bytes
+        ] = {}  # the bytes of every number that ever arrived: they must never change
         self.violations: list[str] = []
         self.opens = 0
         self.duplicates = 0
@@ -220,7 +222,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
     def _take_of_one(
         self, members: Members, request: ingest_pb2.AppendRequest, *, is_first: bool
     ) -> Iterator[ingest_pb2.AppendResponse]:
-        """A message of a stream of one producer. Whatever is wrong ends the stream."""
+        """Handles a message of a stream with one producer. Any error ends the stream."""
         kind = request.WhichOneof("message")
         if kind == "open":
             if not is_first:
@@ -238,7 +240,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
             raise self._violation(f"unexpected {kind}", "MALFORMED_MESSAGE", "message")
 
     def _take_of_many(self, members: Members, request: ingest_pb2.AppendRequest) -> Iterator[ingest_pb2.AppendResponse]:
-        """A message of a stream of many producers. What is wrong with one ends that one alone."""
+        """Handles a message of a stream with many producers. An error of one producer ends only that one."""
         kind = request.WhichOneof("message")
         if kind == "open":
             index = request.open.producer_index
@@ -336,7 +338,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.AppendResponse(acks=ingest_pb2.Acks(acks=[ack]))
 
     def _commit(self, member: Member, batch: ingest_pb2.Batch) -> ingest_pb2.Ack:
-        """Checks a batch, stores its points and its number under one lock, and says what it is acknowledged with."""
+        """Checks a batch, stores its points and its number under one lock, and returns the acknowledgement."""
         producer = member.producer
         if batch.number > member.received + 1:
             what = f"gap: {batch.number} after {member.received}"
@@ -368,7 +370,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
                 raise self._violation(f"length of {name}", "COLUMN_LENGTHS", f"batch.{name}")
 
     def _store(self, member: Member, batch: ingest_pb2.Batch) -> list[ingest_pb2.Refusal]:
-        """Stores the points of a batch that may be stored; returns the refusals of the others, by reason."""
+        """Stores the points that may be stored; returns the refusals of the others, by reason."""
         refused: Counter[ingest_pb2.RefusalReason] = Counter()
         examples: dict[ingest_pb2.RefusalReason, str] = {}
         columns = (batch.series_index, batch.step, batch.time_unix_us, batch.value)
@@ -396,7 +398,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
         return None
 
     def _fence(self, members: Members, fenced: Fenced) -> Iterator[ingest_pb2.AppendResponse]:
-        """A producer of this stream was opened on another one."""
+        """Ends a producer of this stream that was opened on another stream."""
         for index, member in members.by_index.items():
             if member is not None and member.opened.producer_id == fenced.producer_id:
                 if not members.multiplexed:
@@ -415,7 +417,7 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
     def _violation(
         self, what: str, reason: str, field: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
     ) -> Refused:
-        """The client has broken a rule: the service refuses that, and the test fails."""
+        """Notes that the client has broken a rule, which fails the test; returns the error that refuses it."""
         self.violations.append(what)
         return Refused(code, reason, what, field=field)
 
@@ -432,11 +434,11 @@ class Ledger(ingest_pb2_grpc.IngestServiceServicer):
             return lost
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
-        """Waits until something stored makes it true."""
+        """Waits until the condition holds; looks whenever something was stored."""
         with self.lock:
             assert self.lock.wait_for(condition, timeout), f"{len(self.points)} points, {self.violations}"
 
     def values(self, key: str) -> list[float]:
-        """Values of a key in the order of storing."""
+        """Returns the values of a key in the order in which they were stored."""
         with self.lock:
             return [point[3] for point in self.points if point[0] == key]

@@ -57,7 +57,7 @@ def os_fork(rounds: int) -> None:
 
 
 def fork_while_a_call_is_locked(points: int) -> None:
-    """A call that is over is garbage in the child, and a thread of the parent held its lock."""
+    """The child collects a finished call as garbage, while a thread of the parent held its lock at the fork."""
     run = runstream.start_run("e", "locked")
     count(run, "parent", 0, points)
     run.flush(20)
@@ -169,7 +169,7 @@ def exit_with_code(points: int) -> None:
 
 
 def quit_with_zero(points: int) -> None:
-    """Ends by quit() well, after an exit() that did not end the program."""
+    """Ends by quit(), after an exit() that did not end the program."""
     falls_off_the_end(points)
     with contextlib.suppress(SystemExit):
         exit(2)
@@ -183,7 +183,7 @@ def sys_exit_with_words(points: int) -> None:
 
 
 def sys_exit_with_zero(points: int) -> None:
-    """Ends by sys.exit() well."""
+    """Ends by sys.exit() without a code."""
     falls_off_the_end(points)
     sys.exit()
 
@@ -229,7 +229,7 @@ def without_threads(points: int) -> None:
 
 
 def two_services_at_exit(points: int) -> None:
-    """Ends with runs at a service that nobody reaches and at one that is there."""
+    """Ends with runs of a service that cannot be reached and of one that can."""
     for _ in range(3):
         count(runstream.start_run("e", "lost", address="127.0.0.1:1"), "lost", 0, 10)
     falls_off_the_end(points)
@@ -293,7 +293,7 @@ def say_which(run: runstream.Run) -> None:
 
 
 def rank(points: int) -> None:
-    """One rank: logs, finishes, and names its run."""
+    """One rank: logs, prints the id of its run, and finishes."""
     with runstream.start_run("launches", "n") as run:
         count(run, "loss", 0, points)
         assert run.flush(120), run.stats()
@@ -353,7 +353,7 @@ def fails_then_is_restarted(seconds: int) -> None:
 
 
 def killed_and_restarted(first: int) -> None:
-    """Logs 200 steps from `first` on, is stored, and is killed; what it logs is in KEY."""
+    """Logs 200 steps from `first` on under the key in KEY, and is killed when they are stored."""
     run = runstream.start_run("launches", "restarted")
     count(run, os.environ["KEY"], first, 200)
     assert run.flush(120), run.stats()
@@ -365,7 +365,7 @@ def killed_and_restarted(first: int) -> None:
 
 
 def imports(_: int) -> None:
-    """Names what the logging side of the client imports."""
+    """Prints what importing the logging side of the client imports."""
     assert callable(runstream.start_run)  # imports it
     print(" ".join(sorted(sys.modules)), flush=True)
 

@@ -22,7 +22,7 @@ MAX_ENTRIES = 1_000  # params or tags in one call
 
 
 class Runs(run_pb2_grpc.RunServiceServicer):
-    """Run side, as far as the client uses it. `faults` are raised by the next calls, one each."""
+    """RunService, as far as the client uses it. Each of `faults` fails one of the next calls."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -32,7 +32,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.poison, self.poisoned = "", Refused(grpc.StatusCode.INTERNAL, "INTERNAL")  # raised by calls with that key
         self.max_bytes = limits.MAX_MESSAGE_BYTES
         self.hold: threading.Event | None = None
-        self.other_run_id = ""  # of the run that a derived id leads to, if not to its own
+        self.other_run_id = ""  # the run that a derived id leads to; empty: its own
 
     def _enter(self, method: str, request: Any, context: grpc.ServicerContext) -> run_pb2.Run:
         if self.hold is not None:
@@ -56,7 +56,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
             return run or run_pb2.Run()
 
     def check(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
-        """What the service or a proxy has against a call."""
+        """Refuses a call as the service, or a proxy in front of it, would."""
         invalid = grpc.StatusCode.INVALID_ARGUMENT
         if not is_run_id(request.run_id):
             Refused(invalid, "INVALID_FIELD", f"{request.run_id!r} is no run id", field="run_id").abort(context)
@@ -110,8 +110,8 @@ class Runs(run_pb2_grpc.RunServiceServicer):
 
 
 class Queries(query_pb2_grpc.QueryServiceServicer):
-    """History and Latest over the ledger's points, in pieces of seven; a Tail of nothing but cursors. `tail_faults` are
-    raised by the next tails, one each; the others say one cursor and stay open."""
+    """QueryService: History and Latest return the points of the ledger, seven in a message; Tail sends a cursor and
+    stays open. Each of `tail_faults` fails one of the next tails."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -184,21 +184,20 @@ class Queries(query_pb2_grpc.QueryServiceServicer):
 
 
 class Gate(grpc.ServerInterceptor):
-    """Checks who calls, as the real service does, and remembers it. `refusal_of` is given token and workspace of each
-    call."""
+    """Checks token and workspace of each call with `refusal_of`, and records both."""
 
     def __init__(self) -> None:
         self.refusal_of: Callable[[str, str], Refused | None] = lambda token, workspace: None
         self.seen: list[tuple[str, str, str]] = []  # method, token, workspace
 
     def only(self, *tokens: str) -> None:
-        """Accepts these tokens alone."""
+        """Accepts only these tokens."""
         words = "the token 'ci' has expired"
         refused = Refused(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", words)
         self.refusal_of = lambda token, workspace: None if token in tokens else refused
 
     def calls(self, method: str) -> list[tuple[str, str]]:
-        """Token and workspace of the calls of a method."""
+        """Returns token and workspace of each call of a method."""
         return [(token, workspace) for name, token, workspace in list(self.seen) if name == method]
 
     def intercept_service(
@@ -232,7 +231,7 @@ class ReferenceService:
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, credentials: grpc.ServerCredentials | None = None
     ) -> None:
-        """`credentials`: for TLS."""
+        """With `credentials`, it listens with TLS."""
         self.ledger = Ledger()
         self.gate = Gate()
         self.credentials = credentials
@@ -245,11 +244,11 @@ class ReferenceService:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address for clients."""
         return f"{'grpcs://' if self.credentials is not None else ''}{self._host}:{self.port}"
 
     def start(self) -> None:
-        """Listens; on the old port if there was one."""
+        """Listens; on the same port as before, if it listened before."""
         options = (
             ("grpc.so_reuseport", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -1,5 +1,5 @@
-"""An agent and a service in one, in this process: what is in the journals of a directory counts as stored at once. It
-does what tests ask for, through the same files as the real agent."""
+"""Agent and service in one, in this process: what is in the journals of a directory counts as stored at once. It uses
+the same files as the real agent, and refuses, waits and reports as a test tells it to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Point = tuple[str, int, int, float, int, int]  # key, step, time, value, rank, a
 
 @dataclass
 class StoredRun:
-    """A run as the service would have it."""
+    """A run as the service would store it."""
 
     experiment: str
     name: str
@@ -44,7 +44,7 @@ class _Journal:
 
 
 class TestAgent:
-    """Stores what it finds until `stop`. Tests read `runs` and `points`, and set the rest."""
+    """Stores what it finds until `stop`. Tests read `runs` and `points`, and set the other attributes."""
 
     __test__ = False
 
@@ -58,8 +58,8 @@ class TestAgent:
         self.records: list[tuple[str, RecordType, Any]] = []  # journal, type, JSON or points of each
         self.held = False  # nothing is stored: the service is away
         self.refuse_keys: set[str] = set()
-        self.run_state = "created"  # what it says of all runs
-        self.other_run_id = ""  # of the run that a derived id leads to
+        self.run_state = "created"  # what it reports of all runs
+        self.other_run_id = ""  # the run that a derived id leads to; empty: its own
         self.end_refused = False
         self.last_error = ""
         self._journals: dict[str, _Journal] = {}
@@ -72,7 +72,7 @@ class TestAgent:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it; raises what it met."""
+        """Ends the thread; raises the exception that it met, if any."""
         with self.lock:
             self._stopped = True
             self.lock.notify_all()
@@ -82,22 +82,22 @@ class TestAgent:
             raise self._error
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
-        """Waits until something stored makes it true."""
+        """Waits until the condition holds; looks whenever something was stored."""
         with self.lock:
             assert self.lock.wait_for(condition, timeout), f"{len(self.points)} points, {self.runs}, {self._error}"
 
     def values(self, key: str) -> list[float]:
-        """Values of a key in the order of storing."""
+        """Returns the values of a key in the order in which they were stored."""
         with self.lock:
             return [point[3] for point in self.points if point[0] == key]
 
     def status(self, run_id: str) -> str:
-        """Of a run; empty if it does not exist."""
+        """Returns the status of a run; empty if there is no such run."""
         with self.lock:
             return self.runs[run_id].status if run_id in self.runs else ""
 
     def report(self, level: str, text: str) -> None:
-        """A notice for every journal."""
+        """Adds a notice to the position of every journal."""
         with self.lock:
             for journal in self._journals.values():
                 journal.notices += 1

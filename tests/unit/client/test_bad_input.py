@@ -33,7 +33,7 @@ def test_log_never_raises_and_counts_what_it_refuses(start: StartRun, metrics: o
     assert sum(run.stats().refused.values()) == run.stats().logged == 3
 
 
-def test_an_empty_dict_is_nothing(start: StartRun) -> None:
+def test_an_empty_dict_counts_as_nothing(start: StartRun) -> None:
     run = start("e")
     run.log({})
     assert run.stats().logged == 0
@@ -109,7 +109,7 @@ class OutOfMemory(RuntimeError):
 
 
 @pytest.mark.parametrize("where", ["shape", "detach", "clone", "float"])
-def test_a_value_that_raises_costs_itself_alone(
+def test_a_value_that_raises_is_refused_alone(
     agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     run = start("e")
@@ -122,7 +122,7 @@ def test_a_value_that_raises_costs_itself_alone(
     assert "OutOfMemory: out of memory" in caplog.text
 
 
-def test_nothing_gets_out_of_log(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_exception_gets_out_of_log(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     class Row(dict[str, float]):
         def keys(self) -> Any:
             raise OutOfMemory
@@ -155,7 +155,7 @@ def test_nothing_gets_out_of_log(start: StartRun, caplog: pytest.LogCaptureFixtu
     assert "'<Broken>' is a key of type Broken" in caplog.text
 
 
-def test_a_param_or_tag_that_raises_costs_itself_alone(
+def test_a_param_or_tag_that_raises_is_refused_alone(
     agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Silent:

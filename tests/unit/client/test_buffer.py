@@ -1,4 +1,4 @@
-"""The hand-over: bounds, steps, counts, and threads that interrupt each other."""
+"""The buffer between log() and the recorder: bounds, steps, counts, and threads that interrupt each other."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ from runstream._run_logger import RunLogger
 
 
 def make(max_points: int = 1_000_000, max_bytes: int = 64_000_000) -> tuple[Buffer, list[str]]:
-    """A buffer, and how it has woken the recorder."""
+    """A buffer, and the wake-ups of the recorder."""
     woken: list[str] = []
     logger = RunLogger("0" * 32, "test:1", max_points)
     return Buffer(max_points, max_bytes, logger, lambda _: woken.append("first"), lambda: woken.append("many")), woken
@@ -45,14 +45,14 @@ def test_a_step_that_is_no_64_bit_integer_is_refused_and_does_not_move_the_count
     assert [step for _, step in rows(buffer)] == [0]
 
 
-def test_whole_numbers_of_other_kinds_are_steps() -> None:
+def test_whole_numbers_of_other_types_are_steps() -> None:
     buffer, _ = make()
     for step in (50.0, np.float64(3), np.array([4]), True, Decimal(60), None):
         buffer.put({"a": 1.0}, step, None)
     assert [step for _, step in rows(buffer)] == [50, 3, 4, 1, 60, 61]
 
 
-def test_after_the_largest_step_of_all_steps_count_on_from_the_one_before() -> None:
+def test_after_the_largest_possible_step_counting_continues_from_the_step_before() -> None:
     buffer, _ = make()
     for step in (7, 2**63 - 1, None, 2**63 - 2, None, None):
         buffer.put({"a": 1.0}, step, None)
@@ -102,7 +102,7 @@ def test_the_caller_may_change_its_dict_afterwards() -> None:
     assert rows(buffer) == [({"a": 1.0}, 0)]
 
 
-def test_one_bad_value_does_not_cost_the_others() -> None:
+def test_a_bad_value_is_refused_alone() -> None:
     buffer, _ = make()
     buffer.put({"a": 1.0, "b": "x", "c": None, "d": 2}, 0, None)
     assert rows(buffer) == [({"a": 1.0, "d": 2}, 0)]
@@ -130,7 +130,7 @@ def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog: pytest.LogCapt
         assert words in caplog.text
 
 
-def test_what_is_no_mapping_is_refused_and_what_has_keys_is_taken() -> None:
+def test_a_row_needs_keys_and_anything_else_is_refused() -> None:
     class Row:
         def keys(self) -> Any:
             return ["a"]
@@ -273,7 +273,7 @@ def test_a_signal_handler_may_log_while_log_holds_the_lock() -> None:
     assert rows(buffer) == [({"signal": 1.0}, 0)]
 
 
-def test_a_signal_handler_that_logs_at_any_call_inside_of_log_costs_no_point() -> None:
+def test_a_signal_handler_that_logs_at_any_call_inside_log_loses_no_point() -> None:
     # CPython runs signal handlers where functions are called and return; the profiler is called at the same places.
     for max_points in (1_000, 3):
         for nth in range(60):
@@ -303,4 +303,4 @@ def log_in_the_nth_call_of(nth: int, buffer: Buffer) -> None:
     finally:
         sys.setprofile(None)
     if next(calls) <= nth:
-        buffer.put({"c": 1.0, "d": 1.0}, None, None)  # there was no nth call
+        buffer.put({"c": 1.0, "d": 1.0}, None, None)  # log() has fewer calls

@@ -1,4 +1,4 @@
-"""Where no agent can be started, or no directory can be used: a thread of the training process sends."""
+"""Where no agent can be started, or no directory can be used, a thread of the training process sends."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_without_an_agent_a_thread_sends_and_one_warning_says_what_is_weaker(
     assert "gRPC runs in this process" in caplog.text
 
 
-def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
+def test_grpc_is_not_used_if_its_threads_could_not_be_started(
     service: Service,
     start_run: StartRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """gRPC would abort the process."""
+    """Otherwise gRPC would abort the process."""
     monkeypatch.setenv("RUNSTREAM_AGENT", "thread")
     start = threading.Thread.start
 
@@ -78,7 +78,7 @@ def test_a_thread_that_could_not_start_those_of_grpc_starts_none(
 
 
 @pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
-def test_where_threads_are_greenlets_no_thread_sends(
+def test_with_greenlets_instead_of_threads_no_thread_sends(
     service: Service,
     start_run: StartRun,
     monkeypatch: pytest.MonkeyPatch,
@@ -94,7 +94,7 @@ def test_where_threads_are_greenlets_no_thread_sends(
     until_now(lambda: run.stats().on_disk == 1)
 
 
-def test_one_failed_start_of_an_agent_is_not_the_end_of_it(
+def test_an_agent_is_started_again_after_a_failed_start(
     start_run: StartRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     states = [AgentState("failed", 0, 1, "busy"), AgentState("starting"), AgentState("running", 1)]
@@ -123,7 +123,7 @@ def test_without_a_directory_points_are_sent_from_memory(
     assert caplog.text.count("Points are kept in memory only") == 1
 
 
-def test_what_is_in_memory_at_the_end_is_counted_and_said_to_be_lost(
+def test_points_in_memory_at_the_end_are_counted_and_reported_as_lost(
     service: Service, start_run: StartRun, no_directory: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.stop()

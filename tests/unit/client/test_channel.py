@@ -1,4 +1,4 @@
-"""Channels: shared, renewed, closed by the last user."""
+"""Channels are shared, replaced after a failure, and closed by their last user."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_renewed_channel_serves_its_users_to_the_end_and_others_get_a_new_one(
     assert not is_closed(new)
 
 
-def test_whoever_is_told_second_joins_the_channel_that_the_first_got(channels: Channels) -> None:
+def test_two_users_that_replace_a_channel_get_the_same_new_one(channels: Channels) -> None:
     with channels.lease(ENDPOINT) as first, channels.lease(ENDPOINT) as second:
         channels.replace(ENDPOINT, first)
         with channels.lease(ENDPOINT) as new:

@@ -115,7 +115,7 @@ def test_every_status_has_its_exception(
 
 
 @pytest.mark.reference_only("sends what the real service never does")
-def test_details_that_are_no_details_leave_the_status_code(service: ReferenceService) -> None:
+def test_an_error_with_unreadable_details_keeps_its_status_code(service: ReferenceService) -> None:
     class Odd(Refused):
         def abort(self, context: grpc.ServicerContext) -> None:
             context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
@@ -126,12 +126,12 @@ def test_details_that_are_no_details_leave_the_status_code(service: ReferenceSer
         runstream.Client(service.address).get_run("0" * 32)
 
 
-def test_a_wrong_run_id_is_noticed_here() -> None:
+def test_a_wrong_run_id_is_refused_by_the_client() -> None:
     with pytest.raises(ValueError, match="32 hex digits"):
         runstream.Client("127.0.0.1:1").history("nonsense", "loss")
 
 
-def test_a_string_is_one_key_everywhere(service: Service) -> None:
+def test_a_string_is_one_key_in_every_call(service: Service) -> None:
     run_id = store(service.address, "n", [(key, 0, 0, 1.0, 0, 0) for key in ("loss", "l", "o", "s")])
     client = runstream.Client(service.address)
     assert [piece.key for piece in client.stream_history(run_id, "loss")] == ["loss"]
@@ -158,7 +158,7 @@ def test_the_request_has_the_one_key_that_was_asked_for(monkeypatch: pytest.Monk
     assert list(requests[0].keys) == ["loss"]
 
 
-def test_no_keys_are_not_all_keys() -> None:
+def test_an_empty_list_of_keys_is_refused_and_does_not_mean_all_keys() -> None:
     client = runstream.Client("127.0.0.1:1")
     calls: list[Any] = [client.tail, client.latest, client.stream_history, client.chart, client.delete_series]
     for call in calls:
@@ -217,14 +217,14 @@ def test_a_timeout_of_zero_has_passed_and_an_infinite_one_is_none(service: Servi
         (lambda client, run: client.chart([run, None], "loss"), TypeError, "run_ids must be strings, not NoneType"),
     ],
 )
-def test_an_argument_of_a_wrong_form_is_named(
+def test_a_wrong_argument_is_named(
     call: Callable[[runstream.Client, str], object], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         call(runstream.Client("127.0.0.1:1"), "0" * 32)
 
 
-def test_whole_numbers_of_any_kind_are_steps_and_ranks(service: Service, run_id: str) -> None:
+def test_whole_numbers_of_any_type_are_steps_and_ranks(service: Service, run_id: str) -> None:
     client = runstream.Client(service.address)
     limits: Any = {"rank": np.int64(0), "attempt": 0.0, "min_step": np.float32(3), "max_step": np.array([5])}
     assert list(client.history(run_id, "loss", **limits).steps) == [3, 4, 5]
@@ -234,7 +234,7 @@ TORN = Refused(grpc.StatusCode.INTERNAL, "", "Received RST_STREAM with error cod
 
 
 @pytest.mark.reference_only("tears tails one after the other")
-def test_a_tail_goes_on_after_streams_that_the_network_tore(service: ReferenceService, run_id: str) -> None:
+def test_a_tail_continues_after_broken_connections(service: ReferenceService, run_id: str) -> None:
     with runstream.Client(service.address) as client:
         tail = client.tail(run_id)
         next(tail)
@@ -249,7 +249,7 @@ def test_a_tail_goes_on_after_streams_that_the_network_tore(service: ReferenceSe
 
 
 @pytest.mark.reference_only("tears every tail")
-def test_a_tail_that_fails_again_and_again_is_not_repeated_for_ever(service: ReferenceService, run_id: str) -> None:
+def test_a_tail_that_keeps_failing_raises_in_the_end(service: ReferenceService, run_id: str) -> None:
     with runstream.Client(service.address) as client:
         tail = client.tail(run_id)
         next(tail)

@@ -85,7 +85,7 @@ def test_a_forked_child_has_a_journal_of_its_own_from_its_first_point_on(agent: 
     assert run.finish()
 
 
-def test_a_fork_in_the_middle_of_anything_hangs_nobody(agent: TestAgent, start: StartRun) -> None:
+def test_a_fork_at_any_moment_hangs_neither_process(agent: TestAgent, start: StartRun) -> None:
     runs = [start("e") for _ in range(3)]
     for number in range(30):
         for run in runs:

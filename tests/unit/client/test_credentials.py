@@ -1,4 +1,4 @@
-"""Where address, token and workspace come from, and that a token is shown nowhere."""
+"""Where address, token and workspace come from. A token is shown nowhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKEN = "rst_verysecretverysecretverysecretverysecret00"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of a project, in which this process works; the file is one above."""
+    """The path of a project's runstream.toml. This process works in a directory below it."""
     inside = tmp_path / "project" / "src"
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user with nothing in it."""
+    """The environment of a user who has set nothing."""
     return {"HOME": str(tmp_path / "home")}
 
 
@@ -261,7 +261,7 @@ def test_two_clients_with_two_tokens_have_two_channels(service: ReferenceService
 
 @pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
 @pytest.mark.parametrize("call", ["get_run", "history"])
-def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: ReferenceService, call: str) -> None:
+def test_a_refused_client_raises_at_once_and_does_not_show_the_token(service: ReferenceService, call: str) -> None:
     service.gate.only("another")
     client = runstream.Client(service.address, token=TOKEN)
     with pytest.raises(runstream.Unauthenticated, match="the token 'ci' has expired") as caught:
@@ -273,7 +273,7 @@ def test_a_client_that_is_refused_says_so_at_once_and_not_the_token(service: Ref
 
 
 @pytest.mark.reference_only("the test says which tokens are valid; tests/access/ has the real ones")
-def test_a_workspace_that_is_none_is_not_found(service: ReferenceService) -> None:
+def test_a_workspace_that_does_not_exist_is_not_found(service: ReferenceService) -> None:
     refused = Refused(grpc.StatusCode.NOT_FOUND, "WORKSPACE_NOT_FOUND", "there is no workspace 'team-b'")
     service.gate.refusal_of = lambda token, workspace: refused
     with pytest.raises(runstream.NotFound, match="Correct the workspace"):

@@ -1,4 +1,4 @@
-"""Threads that read device values: those that hang are left behind, those that are not ready are asked again."""
+"""Threads that read device values: one that hangs is replaced; a value that is not ready is asked again."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_point_that_is_not_ready_is_asked_again_and_holds_up_no_other(reader: 
 
 
 @pytest.mark.parametrize("where", ["ready", "read"])
-def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader: DeviceReader, where: str) -> None:
+def test_a_thread_that_hangs_is_replaced_and_its_point_is_read_later(reader: DeviceReader, where: str) -> None:
     hanging = Value(1.0, hangs_in=where)
     reader.submit([point(hanging), point(Value(2.0))])
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [2.0]
@@ -92,7 +92,7 @@ def test_a_thread_that_hangs_is_left_behind_and_its_point_still_comes(reader: De
     assert [one.value for one in collected(reader, lambda points: len(points) == 1)] == [1.0]
 
 
-def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: DeviceReader) -> None:
+def test_threads_that_hang_are_bounded_and_used_again_when_they_return(reader: DeviceReader) -> None:
     before = threading.enumerate()
     hanging = [Value(float(n), hangs_in="read") for n in range(10)]
     reader.submit([point(value) for value in hanging])
@@ -108,7 +108,7 @@ def test_threads_that_hang_are_bounded_and_go_on_when_they_return(reader: Device
     until_now(lambda: started_since(before) == 1)
 
 
-def test_a_point_that_was_given_up_is_not_touched_any_more(reader: DeviceReader) -> None:
+def test_an_abandoned_point_is_not_read(reader: DeviceReader) -> None:
     late = Value(computed=False)
     abandoned = point(late)
     reader.submit([abandoned])

@@ -50,7 +50,7 @@ class Gate:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """Opened at the end, so that no thread is left."""
+    """A gate that is opened at the end of the test, so that no thread hangs."""
     gate = Gate()
     yield gate
     gate.open.set()

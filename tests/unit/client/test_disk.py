@@ -67,7 +67,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 @pytest.mark.parametrize("at", ["create", "append"])
-def test_a_full_disk_is_said_once_and_points_wait_in_memory_until_it_has_room(
+def test_a_full_disk_is_reported_once_and_points_wait_in_memory_until_it_has_room(
     agent: TestAgent, start: StartRun, disk: Disk, caplog: pytest.LogCaptureFixture, at: str
 ) -> None:
     caplog.set_level(logging.INFO, "runstream")
@@ -138,7 +138,7 @@ def test_while_the_disk_is_full_a_service_that_can_be_reached_gets_the_points_fr
     assert stored == [float(step) for step in range(logged + 10)]
     assert run.finish()
     assert agent.status(run.run_id) == "FINISHED"
-    assert service.run(run.run_id).status == run_pb2.RUN_STATUS_RUNNING  # running: the end is in the journal on disk
+    assert service.run(run.run_id).status == run_pb2.RUN_STATUS_RUNNING  # its end is in the journal on disk
     assert run.stats().logged == run.stats().acknowledged == logged + 10
 
 
@@ -298,7 +298,7 @@ def test_at_the_limit_of_the_directory_new_points_are_refused_and_counted(
     assert run.flush(120)
     assert set(run.stats().refused) == {"journal_full"}
     assert agent.runs[run.run_id].tags == {"a": "1"}
-    for path in agent.directory.journals():  # as the agent does with segments that it has brought
+    for path in agent.directory.journals():  # as the agent does with segments that it has sent
         for segment in path.glob("*.seg"):
             os.truncate(segment, 0)
     refused = run.stats().refused["journal_full"]

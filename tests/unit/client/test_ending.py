@@ -79,7 +79,7 @@ def test_a_thread_that_can_be_started_later_records_what_was_logged_before(
     assert run.finish()
 
 
-def test_what_the_agent_settles_at_the_last_moment_counts(agent: TestAgent, start: StartRun) -> None:
+def test_points_that_the_agent_settles_at_the_last_moment_count(agent: TestAgent, start: StartRun) -> None:
     agent.held = True
     run = start("e")
     for step in range(2_000):
@@ -111,7 +111,7 @@ def test_after_its_end_a_run_makes_no_other_journal(agent: TestAgent, start: Sta
     run._end_finish()
 
 
-def test_an_end_that_fails_in_a_way_that_nobody_foresaw_does_not_raise(
+def test_an_unforeseen_failure_at_the_end_does_not_raise(
     agent: TestAgent,
     start: StartRun,
     monkeypatch: pytest.MonkeyPatch,
@@ -228,7 +228,7 @@ def test_after_an_exception_the_traceback_does_not_wait_for_long(agent: TestAgen
     assert time.monotonic() - begun < 10
 
 
-def test_log_after_finish_is_said_once(agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_after_finish_is_reported_once(agent: TestAgent, start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run = start("e")
     run.finish()
     for _ in range(5):
@@ -256,7 +256,7 @@ def test_a_status_of_any_kind_ends_the_run(agent: TestAgent, start: StartRun, ca
     assert "expected FINISHED, FAILED or KILLED" in caplog.text
 
 
-def test_bad_params_and_tags_at_each_step_are_said_once(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_params_and_tags_of_each_step_are_reported_once(start: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run: Any = start("e")
     for _ in range(50):
         run.set_tags({"t": "v" * 9_000})

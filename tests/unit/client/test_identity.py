@@ -1,4 +1,4 @@
-"""Which run, rank and attempt a process is, launcher by launcher."""
+"""The run, rank and attempt of a process, launcher by launcher."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ SPAWNED = {"MASTER_ADDR": "localhost", "MASTER_PORT": "12355"}
 
 
 class FakeLaunch(LaunchEnvironment):
-    """A launch as a test describes it."""
+    """A launch that a test describes."""
 
     def __init__(self, *, group: tuple[int, int] | None = None, child: bool = False, launcher: str = "agent-1") -> None:
         self._group, self._child, self._launcher = group, child, launcher
@@ -188,7 +188,7 @@ def test_restarts_raise_the_attempt(environ: dict[str, str], attempt: int) -> No
         ({}, (0, 2)),
     ],
 )
-def test_a_rank_without_a_shared_job_is_warned_and_told_what_to_set(
+def test_a_rank_without_a_shared_job_is_warned_with_the_variables_to_set(
     environ: dict[str, str], group: tuple[int, int] | None
 ) -> None:
     launch = FakeLaunch(group=group)
@@ -232,7 +232,7 @@ def test_a_rank_is_an_int_from_zero() -> None:
             check_int32("rank", other)
 
 
-def test_only_an_id_from_the_launcher_is_a_derived_one() -> None:
+def test_only_an_id_from_the_launcher_is_derived() -> None:
     assert resolve(SRUN, experiment="e", name="n").derived
     assert not resolve({**SRUN, "RUNSTREAM_RUN_ID": uuid.uuid4().hex}, experiment="e", name="n").derived
     assert not resolve(SRUN, experiment="e", name="n", run_id=uuid.uuid4().hex).derived
@@ -274,7 +274,7 @@ def test_all_ranks_of_a_launcher_call_it_the_same_also_behind_wrapper_scripts() 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.parametrize(("nodes", "named"), [("--nnodes=2", True), ("--nnodes=1:4", False), ("--nnodes=2:2", True)])
-def test_a_torchrun_that_other_nodes_may_join_does_not_stand_for_its_launch(nodes: str, named: bool) -> None:
+def test_a_torchrun_that_other_nodes_may_join_does_not_identify_its_launch(nodes: str, named: bool) -> None:
     said = subprocess.run([sys.executable, "-c", AGENT, nodes], check=True, capture_output=True, text=True)
     assert bool(said.stdout.strip()) == named
 

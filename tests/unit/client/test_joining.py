@@ -1,4 +1,4 @@
-"""The run that a handle leads to, when it is not the one whose id the handle came with."""
+"""A handle whose derived id leads to another run, since its own has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.client.stored_journals import TestAgent
 
 @pytest.fixture
 def in_a_job(agent: TestAgent, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A launcher that gives the same id to each launch; the service knows that this is another one."""
+    """A launcher that gives the same id to each launch. Returns the id of the run that the service makes for this one."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", uuid.uuid4().hex)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     agent.other_run_id = uuid.uuid4().hex
@@ -98,13 +98,13 @@ def test_the_record_says_who_asks_and_how_long_ago_it_started(agent: TestAgent, 
     (derived,) = records.values()
     assert (derived["derived"], derived["rank"], derived["attempt"]) == (True, 2, 0)
     assert (by_id["derived"], by_id["rank"], by_id["attempt"]) == (False, 0, 3)
-    # The process has been there for longer than the handle, which was made for this run.
+    # The process is older than the handle, which was made for this run.
     assert 0 < by_id["age_us"] < derived["age_us"]
     assert derived["pid"] == os.getpid()
 
 
 def test_a_child_asks_for_its_run_with_the_age_of_its_parent(agent: TestAgent, start: StartRun) -> None:
-    """A run that has ended in between is not set to running again by it."""
+    """Otherwise it would set a run to running that has ended in the meantime."""
     run = start("e")
     assert run.flush(120)
     pid = os.fork()

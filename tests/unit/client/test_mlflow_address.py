@@ -45,13 +45,13 @@ def test_a_wrong_tracking_uri_is_refused_with_what_is_wrong(uri: str, what: str)
     assert "secret" not in str(refused.value)
 
 
-def test_a_uri_over_http_finds_grpc_at_the_same_host_or_in_the_environment() -> None:
+def test_the_grpc_address_of_an_http_uri_is_at_the_same_host_or_in_the_environment() -> None:
     assert of_http_uri("https://web:443/x/", {}) == Address("grpcs://web:50051", "https://web:443/x")
     assert of_http_uri("http://web:5000", {"RUNSTREAM_ADDRESS": "grpc:1"}).grpc == "grpc:1"
     assert of_http_uri("http://me:secret@web", {}) == Address("web:50051", "http://me:secret@web")
 
 
-def test_only_our_scheme_is_ours() -> None:
+def test_only_uris_with_the_scheme_of_runstream_are_accepted() -> None:
     assert is_runstream("RunStream://x")
     assert is_runstream("runstreams://x")
     assert not any(map(is_runstream, (None, "", "http://x", "runstreamer://x")))

@@ -16,13 +16,13 @@ def test_another_value_of_a_param_is_refused_and_nothing_of_its_call_is_remember
         runs.add_params("a", {"layers": "5"})
 
 
-def test_params_of_an_unknown_run_are_the_services_to_judge() -> None:
+def test_params_of_an_unknown_run_are_left_to_the_service() -> None:
     runs = KnownRuns()
     runs.add_params("a", {"lr": "0.1"})
     runs.add_params("a", {"lr": "0.2"})
 
 
-def test_the_run_that_was_read_last_stays() -> None:
+def test_the_run_that_was_read_last_stays_in_the_cache() -> None:
     runs = KnownRuns(max_runs=2)
     for run_id in "abac":
         runs.learn(run_id, {})

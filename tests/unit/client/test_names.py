@@ -1,4 +1,4 @@
-"""A name that points to another address: the client looks it up again as soon as a connection fails."""
+"""A name whose address changes: the client looks it up again as soon as a connection fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client at the floors of its pyproject.toml, on the oldest Python and a recent one, where they are installed."""
+"""The client with the oldest versions that its pyproject.toml allows, on the oldest Python and on a recent one."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real_only("proves more: the oldest client with today's 
 
 
 def oldest_environment(python: str) -> Path:
-    """A virtual environment with exactly these versions."""
+    """A virtual environment with exactly the oldest versions."""
     executable = interpreter(python)
     if executable is None:
         pytest.skip(f"no {python} on this machine: neither on the path nor from pyenv or uv")

@@ -1,4 +1,4 @@
-"""Packing: rows become columns that say exactly what was logged."""
+"""Packing: rows become columns with exactly what was logged."""
 
 import math
 import struct
@@ -25,7 +25,7 @@ ROWS = st.dictionaries(KEYS, VALUES | st.integers(-9, 9), max_size=5) | st.fixed
 
 
 class Packed:
-    """A packer, its buffer, and what it has given on."""
+    """A packer, its buffer, and the batches and markers that it has passed on."""
 
     def __init__(self, batch_points: int = 1_000) -> None:
         logger = RunLogger("0" * 32, "test:1", 1_000_000)
@@ -48,9 +48,7 @@ def bits(value: float) -> object:
     batch_points=st.integers(1, 40),
 )
 @settings(max_examples=examples(100), deadline=None)
-def test_whatever_is_logged_is_in_the_columns_as_it_was(
-    calls: list[tuple[dict[str, float], int, int]], batch_points: int
-) -> None:
+def test_the_columns_have_what_was_logged(calls: list[tuple[dict[str, float], int, int]], batch_points: int) -> None:
     packed = Packed(batch_points)
     for metrics, step, time_us in calls:
         packed.buffer.put(metrics, step, time_us)
@@ -90,7 +88,7 @@ def test_a_bad_key_is_refused_with_its_reason_and_the_rest_of_the_row_goes_on(ke
 
 
 @pytest.mark.parametrize("key", ["k" * 250, "'; DROP TABLE x; --", "a/b c", "漢字", "\u200b", "\u2028"])
-def test_a_strange_key_is_a_key(key: str) -> None:
+def test_an_unusual_key_is_accepted(key: str) -> None:
     assert key_error(key) is None
 
 

@@ -1,4 +1,4 @@
-"""Forks, exits and children, in real processes."""
+"""Forks, ends of the interpreter and child processes, in real processes."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def run_program(
 
 
 def check(result: subprocess.CompletedProcess[str]) -> None:
-    """It has ended well."""
+    """The program has ended well."""
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr, result.stderr
 
@@ -53,7 +53,7 @@ def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_o
     assert len(service.producers()) == 26
 
 
-def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(service: Service) -> None:
+def test_collecting_garbage_in_a_forked_child_waits_for_no_thread_of_its_parent(service: Service) -> None:
     result = run_program(service.address, "fork_while_a_call_is_locked", 100)
     check(result)
     assert result.stdout == "child 0\n"
@@ -61,7 +61,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent_to_collect_garbage(ser
     count_up(service, "child0", 100)
 
 
-def test_multiprocessing_children_flush_at_their_end_without_being_told(service: Service) -> None:
+def test_multiprocessing_children_flush_at_their_end_without_a_call(service: Service) -> None:
     check(run_program(service.address, "fork_pool", 12))
     count_up(service, "parent", 1_200)
     for number in range(12):
@@ -112,7 +112,7 @@ def test_a_process_that_can_start_no_thread_trains_to_its_end(service: Service) 
 
 
 def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service: Service) -> None:
-    """The first ones cannot be reached, and would take all of the time."""
+    """The service of the first ones cannot be reached, so that they would take all of the time."""
     result = run_program(service.address, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
     check(result)
     count_up(service, "parent", 2_000)
@@ -136,7 +136,7 @@ def test_a_forked_child_reads_at_once(service: Service) -> None:
     assert result.stdout == "RUNNING\n"
 
 
-def test_points_of_a_thread_that_outlives_the_main_one_arrive(service: Service) -> None:
+def test_points_of_a_thread_that_outlives_the_main_thread_arrive(service: Service) -> None:
     result = run_program(service.address, "logs_from_another_thread_at_exit", 3_000)
     check(result)
     count_up(service, "parent", 3_000)
@@ -148,7 +148,7 @@ def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service: Service) -> 
     count_up(service, "parent", 2_000)
 
 
-def test_without_a_service_the_exit_waits_no_longer_than_told(service: Service) -> None:
+def test_without_a_service_the_exit_waits_no_longer_than_its_timeout(service: Service) -> None:
     service.stop()
     result = run_program(service.address, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", timeout=10)
     check(result)

@@ -1,4 +1,4 @@
-"""What the client says when the installed protobuf cannot run its generated code."""
+"""The error when the installed protobuf cannot run the generated code."""
 
 from __future__ import annotations
 

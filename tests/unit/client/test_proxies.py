@@ -1,4 +1,4 @@
-"""Proxies for web pages that the environment names: not for us, unless asked."""
+"""A web proxy in the environment is not used, unless the user asks for it."""
 
 from __future__ import annotations
 

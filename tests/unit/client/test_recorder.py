@@ -13,7 +13,7 @@ from tests.unit.client.stored_journals import TestAgent
 
 
 def batches(agent: TestAgent) -> list[int]:
-    """Points of each batch that was found."""
+    """The number of points of each batch in the journals."""
     return [points for _, kind, points in agent.records if kind is RecordType.BATCH]
 
 
@@ -65,7 +65,7 @@ def test_params_and_tags_are_written_in_records_of_bounded_size(agent: TestAgent
     assert max(sizes) <= 1_000
 
 
-def test_a_bug_ends_one_recording_and_logging_goes_on(
+def test_a_bug_ends_one_recording_alone(
     agent: TestAgent,
     start: StartRun,
     monkeypatch: pytest.MonkeyPatch,

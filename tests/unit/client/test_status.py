@@ -1,4 +1,4 @@
-"""Every status says retry here, retry elsewhere, or give up: one table for streams, unary calls and `Client`."""
+"""Each status means: retry here, retry elsewhere, or give up. One table for streams, unary calls and `Client`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_failure_and_the_exception_made_of_it_say_whether_to_try_again(code: s
     assert to_exception(failure, Endpoint("somewhere")).retryable == (retry in (ELSEWHERE, HERE))
 
 
-def test_a_wait_that_the_service_asks_for_makes_a_full_queue_of_what_looks_like_a_large_message() -> None:
+def test_resource_exhausted_with_a_time_to_wait_means_overload_and_not_a_large_message() -> None:
     assert Failure("RESOURCE_EXHAUSTED", "", retry_after_s=1.0).retry is ELSEWHERE
 
 
@@ -113,7 +113,7 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
     assert {run.status for run in good.ledger.runs.values()} == {run_pb2.RUN_STATUS_FINISHED}
 
 
-def test_a_replica_that_never_answers_open_is_left(
+def test_a_run_leaves_a_replica_that_never_answers_open(
     pair: tuple[ReferenceService, ReferenceService], start_carried: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runstream.transport.transport.Limits", lambda: Limits(open_timeout_s=0.3))
@@ -139,7 +139,7 @@ def test_a_replica_that_never_answers_open_is_left(
 
 
 @pytest.mark.parametrize(("code", "reason"), GO_ELSEWHERE)
-def test_the_next_call_of_a_reader_goes_elsewhere(
+def test_the_next_call_of_a_reader_goes_to_another_replica(
     pair: tuple[ReferenceService, ReferenceService], code: str, reason: str
 ) -> None:
     bad, good = pair
@@ -171,5 +171,5 @@ def test_an_error_of_a_reader_says_what_to_do(service: ReferenceService, code: s
 
 
 @pytest.mark.parametrize("reason", ["OVERLOADED", "LIMIT_REACHED"])
-def test_a_service_or_workspace_with_too_much_to_do_is_not_taken_for_a_message_that_is_too_large(reason: str) -> None:
+def test_an_overloaded_service_or_workspace_is_not_taken_for_a_large_message(reason: str) -> None:
     assert _status.advice(Failure("RESOURCE_EXHAUSTED", "", reason)) == ""

@@ -24,7 +24,7 @@ class NVMLError(Exception):
 
 
 def nvml(**changes: Any) -> types.SimpleNamespace:
-    """A driver with two GPUs, of which the second does not tell its power."""
+    """A driver with two GPUs, of which the second does not report its power."""
 
     def power(index: int) -> int:
         if index == 1:
@@ -71,7 +71,7 @@ def test_names_and_units_are_those_of_mlflow() -> None:
     assert {"disk_usage_megabytes", "disk_available_megabytes", "network_receive_megabytes"} <= values.keys()
 
 
-def test_a_gpu_tells_what_it_can() -> None:
+def test_a_gpu_that_does_not_report_everything_is_sampled_for_the_rest() -> None:
     assert GpuSampler(nvml()).sample() == {
         "gpu_0_memory_usage_percentage": 25.0,
         "gpu_0_memory_usage_megabytes": 20_000.0,
@@ -115,7 +115,7 @@ def test_a_run_that_asked_gets_a_journal_of_the_agents_until_its_writer_is_gone(
     last = records_of(own)[-1]
     assert last.kind is RecordType.FINISH
     assert decode_json(last.payload)["ends_run"] is False
-    assert JournalReader(own, quarantine=False).is_complete() is False  # only until it is read
+    assert JournalReader(own, quarantine=False).is_complete() is False  # it is complete when it has been read
     other.close()
 
 
@@ -148,7 +148,7 @@ def test_one_broken_sampler_does_not_stop_the_others(directory: Directory) -> No
     assert [record.kind for record in records_of(own)][-2:] == [RecordType.BATCH, RecordType.FINISH]
 
 
-def test_a_full_directory_keeps_its_room_for_training(directory: Directory) -> None:
+def test_system_metrics_stop_before_they_fill_the_directory(directory: Directory) -> None:
     directory.limit_bytes = 1
     trainer = PointsJournal(directory, CREATE)
     metrics = monitor(directory)

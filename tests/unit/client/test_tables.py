@@ -38,7 +38,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, width: int, *rows: tuple[str, ...]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_long_texts_give_way_and_ids_states_and_numbers_stay_whole(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+def test_long_texts_are_cut_and_ids_states_and_numbers_stay_whole(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     lines = lines_of(monkeypatch, width, ROW)
     assert max(map(cell_len, lines)) <= width
     assert lines[2].startswith("c0ffee00  a name")

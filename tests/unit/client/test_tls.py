@@ -1,4 +1,4 @@
-"""TLS to a real server, and what the client says when it fails."""
+"""TLS to a real server, and what the client reports when it fails."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class StartTrainer(Protocol):
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> CertificateFiles:
-    """Of the authority that the service has."""
+    """Certificates of the authority of the service."""
     return CertificateFiles(tmp_path / "certificates")
 
 
 @pytest.fixture
 def start_service() -> Iterator[StartService]:
-    """A service that listens with these credentials."""
+    """Starts services, which listen with the given credentials."""
     services: list[ReferenceService] = []
 
     def start(credentials: grpc.ServerCredentials | None) -> ReferenceService:
@@ -56,7 +56,7 @@ def start_service() -> Iterator[StartService]:
 
 @pytest.fixture
 def trainer_of(tmp_path: Path) -> StartTrainer:
-    """A journal of a process with these credentials."""
+    """Starts writers of journals, with the given credentials."""
     directory = Directory(tmp_path / "state")
     directory.make()
 
@@ -92,7 +92,7 @@ def test_points_and_reads_go_over_tls(
     ]
 
 
-def test_an_authority_that_is_not_trusted_is_said(
+def test_a_certificate_of_an_untrusted_authority_is_reported(
     start_service: StartService, certificates: CertificateFiles, tmp_path: Path
 ) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
@@ -104,19 +104,21 @@ def test_an_authority_that_is_not_trusted_is_said(
         runstream.Client(service.address).latest("0" * 32)
 
 
-def test_a_wrong_name_is_said(start_service: StartService, certificates: CertificateFiles) -> None:
+def test_a_certificate_for_another_name_is_reported(
+    start_service: StartService, certificates: CertificateFiles
+) -> None:
     service = start_service(certificates.of_server("elsewhere.example"))
     assert "is for another name" in problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
 
 
-def test_an_expired_certificate_is_said(start_service: StartService, certificates: CertificateFiles) -> None:
+def test_an_expired_certificate_is_reported(start_service: StartService, certificates: CertificateFiles) -> None:
     service = start_service(certificates.of_server("127.0.0.1", days=-1))
     words = problem(service.address, RUNSTREAM_TLS_CA=certificates.ca)
     assert "has expired" in words
     assert "clock" in words
 
 
-def test_an_address_without_tls_of_a_service_with_it_is_said(
+def test_an_address_without_tls_of_a_service_with_tls_is_reported(
     start_service: StartService, certificates: CertificateFiles
 ) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
@@ -126,7 +128,7 @@ def test_an_address_without_tls_of_a_service_with_it_is_said(
         runstream.Client(plain).latest("0" * 32)
 
 
-def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: StartService) -> None:
+def test_an_address_with_tls_of_a_service_without_tls_is_reported(start_service: StartService) -> None:
     service = start_service(None)
     words = problem(f"grpcs://{service.address}")
     assert service.address in words
@@ -134,7 +136,7 @@ def test_an_address_with_tls_of_a_service_without_it_is_said(start_service: Star
     assert problem(service.address) == ""
 
 
-def test_a_service_that_asks_for_a_certificate_of_the_client(
+def test_a_missing_or_wrong_client_certificate_is_reported(
     start_service: StartService, certificates: CertificateFiles
 ) -> None:
     service = start_service(certificates.of_server("127.0.0.1", asks_client=True))
@@ -149,7 +151,7 @@ def test_a_service_that_asks_for_a_certificate_of_the_client(
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_file_that_is_none_is_named(
+def test_a_certificate_file_that_is_missing_or_invalid_is_named(
     tmp_path: Path, content: str | None, start_service: StartService, certificates: CertificateFiles
 ) -> None:
     service = start_service(certificates.of_server("127.0.0.1"))
@@ -159,13 +161,13 @@ def test_a_file_that_is_none_is_named(
     assert str(path) in problem(service.address, RUNSTREAM_TLS_CA=str(path))
 
 
-def test_a_reader_whose_file_is_missing_is_told_which(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_of_a_reader_names_the_file_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RUNSTREAM_TLS_CA", str(tmp_path / "missing.pem"))
     with pytest.raises(runstream.FailedPrecondition, match=r"missing\.pem cannot be read"):
         runstream.Client("grpcs://127.0.0.1:1").latest("0" * 32)
 
 
-def test_a_failure_of_tls_is_said_once_and_points_arrive_when_it_works(
+def test_a_tls_failure_is_reported_once_and_points_arrive_when_tls_works(
     start_service: StartService,
     certificates: CertificateFiles,
     trainer_of: StartTrainer,

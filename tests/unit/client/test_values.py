@@ -1,4 +1,4 @@
-"""What may be a value or a step, and on which thread it becomes a number."""
+"""Which objects may be a value, a step or a time, and which thread turns them into numbers."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def read_in_a_thread(value: DeviceValue) -> Any:
 
 
 class FakeCuda:
-    """What torch.cuda has: the current stream of a thread, events, streams; it notes what is done with them."""
+    """The part of torch.cuda that is used: the current stream of a thread, events and streams. It records the calls."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -390,7 +390,7 @@ def test_a_tensorflow_variable_is_read_into_a_tensor_on_its_device() -> None:
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in every process
 )
-def test_whole_numbers_of_any_kind_are_steps(step: object, expected: int) -> None:
+def test_whole_numbers_of_any_type_are_steps(step: object, expected: int) -> None:
     captured = capture_step(step)
     assert type(captured) is int
     assert captured == expected

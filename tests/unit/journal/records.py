@@ -1,4 +1,4 @@
-"""Records for the tests: their payloads say which they are."""
+"""Records for the tests; their payloads tell them apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def batch(number: int, points: int = 10) -> bytes:
 
 
 def read_all(reader: JournalReader, max_bytes: int = 1 << 20) -> list[Record]:
-    """Everything that can be read now."""
+    """Reads all records that a reader can find now."""
     records: list[Record] = []
     while (found := reader.read(max_bytes)) or not (reader.is_complete() or reader.writer_alive()):
         records += found
@@ -33,10 +33,10 @@ def read_all(reader: JournalReader, max_bytes: int = 1 << 20) -> list[Record]:
 
 
 def plain(records: list[Record]) -> list[tuple[int, RecordType, bytes]]:
-    """In a form that can be compared."""
+    """Records in a form that can be compared."""
     return [(record.sequence, record.kind, bytes(record.payload)) for record in records]
 
 
 def segments(path: Path) -> list[Path]:
-    """The files of a journal with records, in order, without the kept one."""
+    """The segment files of a journal in order, without the kept one."""
     return [file for file in sorted(path.glob("*.seg")) if file.name != "00000000.seg"]

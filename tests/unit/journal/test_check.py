@@ -98,7 +98,7 @@ def test_one_journal_of_many_that_cannot_be_read_does_not_stop_the_check(
     assert found[writer.id].points == 80
 
 
-def test_records_whose_payload_is_not_that_of_their_type_are_counted(directory: Directory) -> None:
+def test_records_with_the_payload_of_another_type_are_counted(directory: Directory) -> None:
     writer = JournalWriter.create(directory, CREATE)
     writer.append(RecordType.PARAMS, b"no JSON")
     writer.append(RecordType.BATCH, b"short")

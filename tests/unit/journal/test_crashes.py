@@ -1,4 +1,4 @@
-"""Real processes and real limits: writers that are killed, readers beside living writers, disks that are full."""
+"""Real processes and real limits: writers that are killed, readers alongside living writers, full disks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def writing(directory: Directory, segment_bytes: int, count: int) -> Iterator[su
 
 
 def check_batches(records: list[Record]) -> None:
-    """Whole, in order, without a gap."""
+    """The records are whole, in order and without a gap."""
     assert [record.sequence for record in records] == list(range(1, len(records) + 1))
     for record in records[1:]:
         decoded = decode_batch(record.payload)
@@ -51,7 +51,7 @@ def test_what_a_killed_writer_has_appended_is_there(directory: Directory, attemp
     with writing(directory, 10_000, 10**9) as process:
         assert process.stdout is not None
         path = directory.journals_path / process.stdout.readline().decode().strip()
-        time.sleep(random.uniform(0, 0.2))  # any moment will do
+        time.sleep(random.uniform(0, 0.2))  # the kill may hit any moment of an append
         os.kill(process.pid, signal.SIGKILL)
         acknowledged = len(process.stdout.readlines())
     reader = JournalReader(path)
@@ -64,7 +64,7 @@ def test_what_a_killed_writer_has_appended_is_there(directory: Directory, attemp
     assert all(damage.torn for damage in reader.damage)
 
 
-def test_a_reader_beside_a_writer_sees_whole_records_only(directory: Directory) -> None:
+def test_a_reader_alongside_a_writer_sees_only_whole_records(directory: Directory) -> None:
     count = 3_000
     with writing(directory, 100_000, count) as process:
         assert process.stdout is not None
@@ -120,7 +120,7 @@ def file_size_limit(limit_bytes: int) -> Iterator[None]:
 
 
 class FailingFiles(OsFiles):
-    """Refuses what is named in `broken`."""
+    """A file system on which the operations in `broken` fail."""
 
     def __init__(self) -> None:
         self.broken: set[str] = set()
@@ -167,7 +167,7 @@ def test_half_an_append_that_could_not_be_taken_back_is_taken_back_later(directo
     assert reader.damage == []
 
 
-def test_after_a_failed_sync_nothing_is_taken_for_durable(directory: Directory) -> None:
+def test_after_a_failed_sync_nothing_counts_as_durable(directory: Directory) -> None:
     files = FailingFiles()
     writer = JournalWriter.create_with(files, directory.journals_path, "ab" * 16, CREATE)
     files.broken = {"sync"}
@@ -203,7 +203,7 @@ def test_a_segment_that_cannot_be_begun_is_tried_again(directory: Directory, mon
     assert sorted(file.name for file in writer.path.iterdir()) == ["00000001.seg", "00000002.seg", "writer.lock"]
 
 
-def test_a_closed_writer_says_so(directory: Directory) -> None:
+def test_a_closed_writer_refuses_records(directory: Directory) -> None:
     writer = JournalWriter.create(directory, CREATE)
     writer.close()
     writer.close()

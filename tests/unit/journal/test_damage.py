@@ -1,4 +1,4 @@
-"""What a reader makes of files that a crash, a power cut or a bad disk has changed."""
+"""What a reader finds in files that a crash, a power cut or a bad disk has changed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChec
 
 @pytest.fixture
 def journal(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of a dead writer: three segments, eleven records."""
+    """The journal of a dead writer: three segments, eleven records."""
     monkeypatch.setattr(writer_module, "SEGMENT_BYTES", 1_300)
     writer = JournalWriter.create(directory, CREATE)
     writer.append(RecordType.DECLARE, encode_declare(0, ["loss"]))
@@ -58,7 +58,7 @@ def read(path: Path, *, quarantine: bool = False) -> tuple[list[Record], Journal
 
 @FEW
 @given(data=st.data())
-def test_a_flipped_bit_costs_one_record_at_most_and_is_reported(journal: Path, data: st.DataObject) -> None:
+def test_a_flipped_bit_loses_one_record_at_most_and_is_reported(journal: Path, data: st.DataObject) -> None:
     whole = plain(read(journal)[0])
     with restored_afterwards(journal):
         file = data.draw(st.sampled_from(segments(journal)))
@@ -75,7 +75,7 @@ def test_a_flipped_bit_costs_one_record_at_most_and_is_reported(journal: Path, d
     assert reader.damage
     assert reader.damage[0].file == file.name
     missing = {sequence for sequence, *_ in whole} - {sequence for sequence, *_ in found}
-    if missing != {len(whole)}:  # nothing comes after the last record that could tell that it is missing
+    if missing != {len(whole)}:  # no later record shows that the last one is missing
         reported = [
             (damage.first_missing, damage.missing_records) for damage in reader.damage if damage.missing_records
         ]
@@ -84,7 +84,7 @@ def test_a_flipped_bit_costs_one_record_at_most_and_is_reported(journal: Path, d
 
 @FEW
 @given(data=st.data())
-def test_any_garbage_anywhere_never_raises_and_makes_up_no_record(journal: Path, data: st.DataObject) -> None:
+def test_garbage_anywhere_raises_nothing_and_invents_no_record(journal: Path, data: st.DataObject) -> None:
     whole = plain(read(journal)[0])
     with restored_afterwards(journal):
         for _ in range(data.draw(st.integers(1, 3))):
@@ -155,7 +155,7 @@ def test_a_segment_that_is_gone_is_reported_with_what_is_missing(journal: Path) 
     assert damage.missing_records == 11 - len(records)
 
 
-def test_segments_that_are_gone_before_the_position_are_not_missed(journal: Path) -> None:
+def test_segments_that_are_gone_before_the_position_are_not_reported(journal: Path) -> None:
     first = segments(journal)[0]
     boundary = JournalReader(journal)
     count = len(read_all(boundary))
@@ -169,7 +169,7 @@ def test_segments_that_are_gone_before_the_position_are_not_missed(journal: Path
     assert count > len(later)
 
 
-def test_segments_that_are_gone_behind_the_position_are_missed(journal: Path) -> None:
+def test_segments_that_are_gone_after_the_position_are_reported(journal: Path) -> None:
     segments(journal)[0].unlink()
     later = [record.sequence for record in read(journal)[0]]
 
@@ -179,7 +179,7 @@ def test_segments_that_are_gone_behind_the_position_are_missed(journal: Path) ->
     assert [(damage.first_missing, damage.missing_records) for damage in reader.damage] == [(3, later[0] - 3)]
 
 
-def test_damaged_bytes_are_copied_away_with_a_text(journal: Path) -> None:
+def test_damaged_bytes_are_kept_with_an_explanation(journal: Path) -> None:
     file = segments(journal)[0]
     content = bytearray(file.read_bytes())
     content[SEGMENT_HEADER_BYTES + 500] ^= 1
@@ -206,7 +206,7 @@ def test_damage_below_the_position_is_not_reported_again(journal: Path) -> None:
     assert reader.damage == []
 
 
-def test_a_living_writers_last_segment_is_not_judged(directory: Directory) -> None:
+def test_the_last_segment_of_a_living_writer_is_not_checked_for_damage(directory: Directory) -> None:
     writer = JournalWriter.create(directory, CREATE)
     writer.append(RecordType.BATCH, batch(1))
     file = segments(writer.path)[0]
@@ -249,7 +249,7 @@ def test_unknown_types_are_skipped_and_counted(directory: Directory) -> None:
     assert reader.damage == []
 
 
-def test_a_damaged_kept_segment_is_reported_and_what_is_whole_in_it_is_used(journal: Path) -> None:
+def test_a_damaged_kept_segment_is_reported_and_its_whole_records_are_used(journal: Path) -> None:
     reader = JournalReader(journal)
     read_all(reader)
     reader.delete_before(8)
@@ -266,7 +266,9 @@ def test_a_damaged_kept_segment_is_reported_and_what_is_whole_in_it_is_used(jour
     assert [record.sequence for record in read_all(again)] == [8, 9, 10, 11]
 
 
-def test_a_reader_of_a_directory_that_cannot_be_written_goes_on(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_of_a_directory_that_cannot_be_written_continues(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = segments(journal)[0]
     content = bytearray(file.read_bytes())
     content[SEGMENT_HEADER_BYTES + 500] ^= 1

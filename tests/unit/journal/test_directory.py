@@ -45,7 +45,7 @@ def test_network_file_systems_are_recognised(path: str, file_system: str) -> Non
     assert network_file_system(Path(path), MOUNTS) == file_system
 
 
-def test_a_text_that_is_no_mountinfo_means_local() -> None:
+def test_without_a_readable_mountinfo_every_file_system_counts_as_local() -> None:
     assert network_file_system(Path("/home"), "garbage\n - \n1 2 3 - nfs\n") == ""
 
 
@@ -102,7 +102,7 @@ def test_the_default_is_below_the_state_directory(tmp_path: Path) -> None:
 
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for /var/tmp."""
+    """A directory that stands for /var/tmp."""
     path = tmp_path / "shared"
     path.mkdir()
     monkeypatch.setattr(directory_module, "SHARED_DIRECTORY", path)
@@ -143,7 +143,7 @@ def test_a_user_without_a_home_gets_a_directory(shared: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("obstacle", ["link", "file", "of another user"])
-def test_what_others_put_in_place_of_the_fallback_is_not_used(
+def test_a_fallback_directory_of_another_user_is_not_used(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
 ) -> None:
     (tmp_path / "theirs").mkdir()
@@ -185,7 +185,9 @@ def test_where_nothing_can_be_used_the_error_says_what_was_tried(tmp_path: Path,
         Directory.choose({"XDG_STATE_HOME": "/proc/nothing", "TMPDIR": str(tmp_path / "file")}, NO_MOUNTS)
 
 
-def test_the_limit_comes_from_the_environment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_limit_of_the_directory_comes_from_the_environment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     named = {"RUNSTREAM_DIR": str(tmp_path)}
 
     assert Directory.choose(named).limit_bytes == DEFAULT_LIMIT_BYTES
@@ -240,7 +242,7 @@ def test_quarantined_bytes_are_bounded(directory: Directory, monkeypatch: pytest
     assert {path.name for path in directory.damaged_path.iterdir()} == set(ids[1:])
 
 
-def test_what_dead_processes_left_half_made_is_deleted(directory: Directory) -> None:
+def test_unfinished_files_of_dead_processes_are_deleted(directory: Directory) -> None:
     old, new = (directory.journals_path / name for name in (".new-old", ".new-new"))
     for path in (old, new):
         path.mkdir()
@@ -267,7 +269,7 @@ def test_ringing_in_a_directory_that_is_gone_does_nothing(tmp_path: Path) -> Non
     Directory(tmp_path / "gone").ring_bell()
 
 
-def test_one_process_has_the_agents_lock(directory: Directory) -> None:
+def test_only_one_process_has_the_lock_of_the_agent(directory: Directory) -> None:
     lock = directory.agent_lock()
     assert lock is not None
     assert directory.agent_runs()
@@ -302,7 +304,7 @@ def test_the_lock_of_a_killed_agent_is_free(directory: Directory) -> None:
     lock.release()
 
 
-def test_a_lock_whose_file_is_deleted_says_so(directory: Directory) -> None:
+def test_a_lock_whose_file_is_deleted_is_no_longer_in_place(directory: Directory) -> None:
     lock = directory.agent_lock()
     assert lock is not None
     assert lock.in_place()

@@ -47,7 +47,7 @@ def test_batches_that_are_too_long_or_uneven_are_refused() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"short", bytes(19), bytes(8) + b"\1\0\0\0" + bytes(8)])
-def test_payloads_of_the_wrong_length_are_no_batches(payload: bytes) -> None:
+def test_payloads_of_the_wrong_length_are_refused_as_batches(payload: bytes) -> None:
     with pytest.raises(ValueError, match="a batch of"):
         decode_batch(payload)
 
@@ -63,7 +63,7 @@ def test_payloads_that_declare_nothing_are_refused(payload: bytes) -> None:
         decode_declare(payload)
 
 
-def test_json_that_has_no_utf_8_form_is_refused() -> None:
+def test_json_that_cannot_be_encoded_as_utf_8_is_refused() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         encode_json({"key": "\ud800"})
     with pytest.raises(ValueError, match="compliant"):
@@ -81,7 +81,7 @@ def test_a_segment_header_comes_back() -> None:
     assert decode_segment_header(data[:-1], "x") is None
 
 
-def test_the_package_needs_the_standard_library_alone() -> None:
+def test_the_journal_imports_only_the_standard_library() -> None:
     program = (
         "import sys, types; package = types.ModuleType('runstream'); package.__path__ = [sys.argv[1]]\n"
         "sys.modules['runstream'] = package\n"

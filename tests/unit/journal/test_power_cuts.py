@@ -33,17 +33,17 @@ _JOURNALS = st.integers(0, 1)
 
 @dataclass
 class Written:
-    """What is known of a journal: all that was appended, how far it was synced, which positions were saved."""
+    """The model of a journal: what was appended, how far it was synced, which positions were saved."""
 
     writer: JournalWriter | None
     payloads: dict[int, bytes]
     keys: dict[int, str] = field(default_factory=dict)
     synced: int = 0
-    saved: list[int] = field(default_factory=lambda: [0])  # the last durable one, and all after it
-    settled: int = 0  # what the agent knows
+    saved: list[int] = field(default_factory=lambda: [0])  # the last durable position, and all later ones
+    settled: int = 0  # as far as the agent knows
     reader: JournalReader | None = None
-    read: int = 0  # by that reader
-    powered: bool = True  # no power cut yet: unsynced records are there, too
+    read: int = 0  # by the reader of the agent
+    powered: bool = True  # no power cut yet: unsynced records exist as well
 
     def agent(self, path: Path, files: PageCache) -> JournalReader:
         """The agent's reader; a new one begins behind the position."""
@@ -55,7 +55,7 @@ class Written:
 
 
 class _Full(Exception):
-    """The disk is full."""
+    """A full disk."""
 
 
 class Journals(RuleBasedStateMachine):
@@ -218,11 +218,11 @@ class Journals(RuleBasedStateMachine):
         position = Position.load(self.path(journal_id)) if self.path(journal_id).exists() else None
         found = 0 if position is None else position.records
         assert found in (written.saved if written.synced else [0, *written.saved])
-        written.saved = [written.saved[0], found]  # which is not durable for having survived once
+        written.saved = [written.saved[0], found]  # it has survived one power cut, which does not make it durable
 
     @rule(seed=st.integers(0, 2**32))
     def a_busy_time(self, seed: int) -> None:
-        """Many steps at once, as hypothesis alone seldom gets as far as segments that are deleted."""
+        """Many steps at once: single steps that Hypothesis chooses seldom get as far as deleted segments."""
         random = Random(seed)
         for _ in range(random.randint(20, 60)):
             self._one_step(random, random.randrange(2))
@@ -283,7 +283,7 @@ TestJournals.settings = settings(
 
 @settings(max_examples=_EXAMPLES, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_a_long_life(seed: int) -> None:
+def test_after_any_life_the_journals_have_what_they_must(seed: int) -> None:
     journals = Journals()
     try:
         journals.begin_the_first_journal()

@@ -1,4 +1,4 @@
-"""Agents as processes of their own; none is left behind."""
+"""Fixtures: agents in processes of their own, of which none is left behind."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.unit.client.transport.conftest import until
 
 
 def started(directory: Directory) -> psutil.Process:
-    """An agent that runs."""
+    """Starts an agent; returns its process."""
     until(lambda: ensure_agent(directory).state == "running" and directory.agent_pid())
     return psutil.Process(directory.agent_pid())
 
 
 def started_without_waits(directory: Directory) -> psutil.Process:
-    """An agent that runs, also right after others that have been killed: a launcher waits longer after each."""
+    """Starts an agent also right after others were killed, although a launcher waits longer after each."""
 
     def running() -> bool:
         state = ensure_agent(directory)
@@ -44,6 +44,6 @@ def works_on(directory: Directory) -> None:
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory]:
-    """An empty one, whose agents end soon when they are idle."""
+    """An empty directory for journals, whose agents end soon when they are idle."""
     with short_lived_agents(tmp_path / "state", monkeypatch) as made:
         yield made

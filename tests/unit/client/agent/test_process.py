@@ -1,4 +1,4 @@
-"""The agent as a process: it is alone, inherits nothing, brings everything, and leaves nothing behind."""
+"""The agent as a process: there is one, it inherits nothing, sends everything, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settled(trainer: Trainer) -> None:
     until(lambda: trainer.position().records == trainer.journal.sequence)
 
 
-def test_an_agent_brings_a_journal_and_ends_when_there_is_nothing_left(service: Service, directory: Directory) -> None:
+def test_an_agent_sends_a_journal_and_ends_when_nothing_is_left(service: Service, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     trainer.log(range(2_000))
     agent = started(directory)
@@ -88,7 +88,7 @@ def test_an_agent_inherits_nothing_of_the_training_process(
     assert psutil.Process().children() == [] or agent not in psutil.Process().children(recursive=True)
 
 
-def test_of_two_agents_that_start_at_once_one_stays(service: Service, directory: Directory) -> None:
+def test_of_agents_that_start_at_the_same_time_one_stays(service: Service, directory: Directory) -> None:
     command = [sys.executable, "-m", "runstream.agent", "run", "--detach", "--dir", str(directory.path)]
     trainer = Trainer.start(directory, service.address)
     environment = launch.environment(os.environ)
@@ -147,7 +147,7 @@ def test_journals_of_dead_writers_are_drained_when_the_service_comes_back(
     assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FAILED
 
 
-def test_sigterm_ends_an_agent_soon_and_positions_are_saved(service: Service, directory: Directory) -> None:
+def test_sigterm_ends_an_agent_after_it_has_saved_its_positions(service: Service, directory: Directory) -> None:
     trainer = Trainer.start(directory, service.address)
     agent = started(directory)
     trainer.log(range(50_000), batch=100)
@@ -209,16 +209,14 @@ def test_an_agent_that_dies_at_once_is_named_with_the_end_of_its_log(
 
 
 @pytest.mark.parametrize("executable", ["", None, "/bin/true"])
-def test_where_sys_executable_is_no_python_the_one_of_the_prefix_is_used(
+def test_without_a_usable_sys_executable_the_python_of_the_prefix_is_used(
     executable: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     assert os.path.basename(launch.python_executable()).startswith("python")
 
 
-def test_a_fork_of_the_training_process_starts_agents_on_its_own_account(
-    directory: Directory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fork_does_not_inherit_failed_starts_of_agents(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = launch._launchers.setdefault(directory.path, launch._Launcher())
     launcher.pid, launcher.failures, launcher.not_before_s = 1, 5, 1e18
     monkeypatch.setattr(launch, "_start", lambda *_: None)
@@ -244,7 +242,7 @@ def test_a_log_that_grows_is_restarted(service: Service, tmp_path: Path) -> None
 
 
 @pytest.mark.reference_only("refuses a run, and accepts it later")
-def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(
+def test_a_run_that_the_service_refuses_stays_on_disk_and_does_not_keep_an_agent_alive(
     service: ReferenceService, directory: Directory
 ) -> None:
     service.runs.broken = Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no such experiment")
@@ -252,7 +250,7 @@ def test_what_the_service_refuses_for_good_stays_on_disk_and_keeps_no_agent(
     trainer.log(range(10))
     trainer.finish()
     trainer.die()
-    ensure_agent(directory)  # it may have ended before anybody sees it
+    ensure_agent(directory)  # the agent may have ended before the next line
     until(lambda: (found := trainer.position()) is not None and found.run_state == "refused")
     until(lambda: not agents_of(directory.path))
     service.runs.broken = None

@@ -1,4 +1,4 @@
-"""A token goes from a training process through the agent to the service, and is seen nowhere on the way."""
+"""A token gets from the training process through the agent to the service, and is visible nowhere on the way."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def everything_in(path: Path) -> bytes:
 def test_a_token_is_in_no_log_no_journal_no_command_line_and_no_environment_of_the_agent(
     service: ReferenceService, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.gate.only("another")  # a refusal makes everybody talk
+    service.gate.only("another")  # a refusal is what everybody reports
     environ = {**os.environ, "RUNSTREAM_DIR": str(directory.path), "RUNSTREAM_TOKEN": TOKEN}
     environ["RUNSTREAM_ADDRESS"] = service.address
     command = [sys.executable, "-c", _PROGRAM, "0" * 31 + "1"]

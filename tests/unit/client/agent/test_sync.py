@@ -26,7 +26,7 @@ pytestmark = pytest.mark.real_only("what commands do; the same on both")
 
 
 def offline(directory: Directory, address: str, count: int = 2_500, *, key: str = "loss", **fields: Any) -> Trainer:
-    """A journal of a process that has ended well, and was never sent."""
+    """The journal, never sent, of a process that has ended well."""
     trainer = Trainer.start(directory, address, **fields)
     trainer.params(lr="1")
     trainer.log(range(count), key)
@@ -123,9 +123,7 @@ def test_a_directory_whose_agent_runs_is_not_sent_by_two(service: Service, direc
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
-def test_what_is_no_directory_with_journals_is_named(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_path_without_journals_is_named(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert console.main(["sync", str(tmp_path / name)]) == 1
     assert "give a directory of runstream, a journal, or a copy of one" in capsys.readouterr().err
 

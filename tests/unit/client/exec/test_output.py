@@ -57,7 +57,7 @@ def test_of_a_line_that_is_longer_than_a_tag_the_end_is_kept() -> None:
 
 def test_a_program_that_was_left_behind_and_goes_on_writing_does_not_hold_up_the_end() -> None:
     read_end, target = os.pipe()
-    os.close(read_end)  # where it goes does not matter here; the program may be told
+    os.close(read_end)  # nobody reads the output any more, and the program may notice
     pump = Pump(target, LastLines())
     left_behind = os.dup(pump.write_end)
     pump.start()

@@ -1,4 +1,4 @@
-"""Fixtures: a directory with journals, a transport on it, the reference service."""
+"""Fixtures: a directory for journals, and transports on it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from runstream.transport.limits import Limits
 from runstream.transport.transport import Transport
 from tests.support.polling import until_now
 
-# Waits of a real outage would make the tests slow.
+# The waits of a real outage would make the tests slow.
 QUICK = Limits(backoff_first_s=0.02, backoff_max_s=0.5, linger_s=0.2, scan_s=0.1)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
-    """An empty one."""
+    """An empty directory for journals."""
     directory = Directory(tmp_path / "state")
     directory.make()
     return directory
@@ -62,7 +62,7 @@ def transports() -> Iterator[StartTransport]:
 
 
 def delete(directory: Path) -> None:
-    """Deletes a directory in which somebody goes on writing."""
+    """Deletes a directory although another thread or process goes on writing to it."""
 
     def is_gone() -> bool:
         shutil.rmtree(directory, ignore_errors=True)
@@ -72,5 +72,5 @@ def delete(directory: Path) -> None:
 
 
 def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Polls."""
+    """Waits until the condition holds."""
     until_now(condition, timeout_s=timeout_s)

@@ -46,7 +46,7 @@ class Trainer:
 
     @classmethod
     def start(cls, directory: Directory, address: str, run_id: str = "", **fields: object) -> Trainer:
-        """A journal on disk."""
+        """Begins a journal on disk."""
         create = create_record(address, run_id, **fields)
         trainer = cls(JournalWriter.create(directory, create), create, directory)
         directory.ring_bell()
@@ -54,17 +54,17 @@ class Trainer:
 
     @property
     def run_id(self) -> str:
-        """As it was created."""
+        """The id of the run, as the CREATE record has it."""
         return str(self.create["run_id"])
 
     @property
     def path(self) -> Path:
-        """Of the journal."""
+        """The path of the journal."""
         assert self.journal.path is not None
         return self.journal.path
 
     def log(self, steps: range, key: str = "loss", batch: int = 1_000) -> None:
-        """A point a step, whose value is the step."""
+        """Appends one point for each step; its value is the step."""
         if key not in self.keys:
             self.keys[key] = len(self.keys)
             self._append(RecordType.DECLARE, encode_declare(self.keys[key], [key]))
@@ -79,15 +79,15 @@ class Trainer:
             self.logged += count
 
     def params(self, **params: str) -> int:
-        """A PARAMS record."""
+        """Appends a PARAMS record."""
         return self._append(RecordType.PARAMS, encode_json(params))
 
     def tags(self, **tags: str) -> int:
-        """A TAGS record."""
+        """Appends a TAGS record."""
         return self._append(RecordType.TAGS, encode_json(tags))
 
     def finish(self, status: str = "FINISHED", ends_run: bool = True) -> int:
-        """A FINISH record."""
+        """Appends a FINISH record."""
         end = {"status": status, "end_time_unix_us": time.time_ns() // 1000, "ends_run": ends_run}
         return self._append(RecordType.FINISH, encode_json(end))
 
@@ -98,9 +98,9 @@ class Trainer:
         return sequence
 
     def die(self) -> None:
-        """The process is gone; its lock is free."""
+        """Leaves the journal as a process does that has died: its lock is free."""
         self.journal.close()
 
     def position(self) -> Position:
-        """As the trainer reads it."""
+        """The position of the agent, as the training process reads it."""
         return Position.load(self.path) or Position()

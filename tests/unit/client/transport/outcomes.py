@@ -1,4 +1,4 @@
-"""What became of the journals of a test, and faults that happen once."""
+"""Checks that a journal has been sent, and faults that happen once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 def once(event: str, number: int, error: Exception) -> Callable[[str, int], None]:
-    """A fault that happens the first time that `event` happens to `number`."""
+    """A fault for the first time that `event` happens to `number`."""
     done: list[int] = []
 
     def fault(what: str, which: int) -> None:
@@ -25,7 +25,7 @@ def once(event: str, number: int, error: Exception) -> Callable[[str, int], None
 
 
 def settled(trainer: Trainer, acknowledged: int | None = None) -> None:
-    """Everything that was appended is settled, and says so."""
+    """Waits until everything that was appended is settled; checks the counts."""
     until(lambda: trainer.position().records == trainer.journal.sequence)
     position = trainer.position()
     expected = trainer.logged if acknowledged is None else acknowledged
@@ -38,5 +38,5 @@ def texts(trainer: Trainer) -> str:
 
 
 def steps(count: int) -> list[float]:
-    """The values of so many points: that of each is its step."""
+    """The values of `count` points from step 0 on: each value is the step."""
     return [float(step) for step in range(count)]

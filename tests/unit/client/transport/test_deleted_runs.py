@@ -1,4 +1,4 @@
-"""The service forgets: a database that was restored, runs that were deleted, points that are to be sent again."""
+"""The service forgets: its database was restored from a backup, or runs were deleted."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_a_restored_database_is_noticed_counted_and_survived(
 
 
 @pytest.mark.reference_only("one Open finds an old state, the next one the newest")
-def test_data_loss_that_was_none_stores_nothing_twice_and_alarms_nobody(
+def test_an_open_that_reaches_an_old_state_for_a_moment_stores_nothing_twice_and_reports_no_loss(
     service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
-    """The first Open is answered from an old state, the second from the right one, which knows more than was acked."""
+    """The first Open reaches an old state, the second the newest, which has more than what was acknowledged."""
     trainer = Trainer.start(directory, service.address)
     transports(directory)
     trainer.log(range(3_000))
@@ -106,7 +106,7 @@ def test_a_deleted_run_refuses_its_points_until_it_is_restored(
     assert "was restored" in texts(trainer)
 
 
-def test_the_end_of_a_deleted_run_is_set_and_its_journal_goes(
+def test_a_deleted_run_gets_its_end_and_its_journal_is_deleted(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)

@@ -255,7 +255,7 @@ TestProducerAndService.settings = settings(
 )
 
 
-def test_a_producer_resumes_behind_what_the_service_has() -> None:
+def test_a_producer_resumes_after_what_the_service_has() -> None:
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)
     for number in range(1, 5):
@@ -268,7 +268,7 @@ def test_a_producer_resumes_behind_what_the_service_has() -> None:
 
 
 @pytest.mark.parametrize(("committed", "sent_again"), [(5, []), (4, [5]), (3, [5]), (2, [5])])
-def test_behind_a_hole_goes_what_the_service_does_not_have(committed: int, sent_again: list[int]) -> None:
+def test_after_a_hole_only_what_the_service_does_not_have_is_sent(committed: int, sent_again: list[int]) -> None:
     """A power cut tore batches 3 and 4 out of the journal; some of them, or 5 as well, were sent before."""
     settled = SettledRecords()
     producer = Producer(settled, b"a" * 16, lambda: b"b" * 16)

@@ -1,4 +1,4 @@
-"""Who calls: each journal is sent with the credentials of its writer, and a refusal of the caller loses no point."""
+"""Each journal is sent with the credentials of its writer, and no point is lost when these are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.reference_only("the test says which tokens are valid; t
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of the person who runs the tests."""
+    """Tests do not see the tokens and settings of the person who runs them."""
     for name in [name for name in os.environ if name.startswith("RUNSTREAM_TOKEN")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -42,7 +42,7 @@ def literal(token: str, workspace: str = "") -> Credentials:
     return Credentials(Secret(token), workspace=workspace, source="RUNSTREAM_TOKEN")
 
 
-def test_two_runs_with_two_tokens_arrive_each_under_its_own(
+def test_two_runs_with_two_tokens_are_each_sent_with_their_own(
     service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.gate.only("token-a", "token-b")
@@ -64,7 +64,7 @@ def test_two_runs_with_two_tokens_arrive_each_under_its_own(
     assert "token-a" not in directory.agent_status_path.read_text()
 
 
-def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
+def test_a_refused_token_is_reported_once_and_its_points_wait_for_a_valid_one(
     service: ReferenceService, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
     path = tmp_path / "token"
@@ -95,7 +95,7 @@ def test_a_refused_token_is_waited_out_said_once_and_lost_are_no_points(
         ("NOT_FOUND", "WORKSPACE_NOT_FOUND", "Correct the workspace"),
     ],
 )
-def test_missing_rights_are_waited_out(
+def test_points_wait_until_missing_rights_are_granted(
     service: ReferenceService, directory: Directory, transports: StartTransport, code: str, reason: str, words: str
 ) -> None:
     refused = Refused(grpc.StatusCode[code], reason)
@@ -110,10 +110,10 @@ def test_missing_rights_are_waited_out(
     assert dict(service.run(trainer.run_id).tags) == {"stage": "a"}
 
 
-def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
+def test_a_token_that_expires_during_a_stream_is_replaced_without_a_warning(
     service: ReferenceService, directory: Directory, transports: StartTransport, tmp_path: Path
 ) -> None:
-    """As Kubernetes rotates the token of a pod: the service ends the stream, and the file has another one by then."""
+    """Kubernetes rotates the token of a pod so: when the service ends the stream, the file has a new token already."""
     path = tmp_path / "token"
     path.write_text("0")
     expired = Refused(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "the token has expired")
@@ -141,7 +141,7 @@ def test_a_token_that_expires_in_the_middle_is_replaced_without_a_word(
     assert "refuses the credentials" not in texts(trainer)
 
 
-def test_what_an_expired_token_has_left_is_sent_with_a_newer_one_of_the_same_workspace(
+def test_a_journal_whose_token_has_expired_is_sent_with_a_newer_token_of_the_same_workspace(
     service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.gate.only("newer", "of-others")
@@ -176,9 +176,7 @@ def test_sync_sends_with_its_own_token(
     assert service.values("loss") == steps(100)
 
 
-def test_a_stored_token_is_not_sent_to_another_address_than_it_was_made_for(
-    service: ReferenceService, directory: Directory
-) -> None:
+def test_a_stored_token_is_sent_only_to_its_own_address(service: ReferenceService, directory: Directory) -> None:
     service.gate.only("")
     trainer = trainer_with(directory, service, literal("secret"))
     trainer.finish()

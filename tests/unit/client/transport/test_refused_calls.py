@@ -1,4 +1,4 @@
-"""What the service refuses, of streams, producers, runs and calls, holds up nobody else."""
+"""A stream, producer, run or call that the service refuses does not hold up the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.client.transport.outcomes import settled, texts
         ("INVALID_ARGUMENT", "bug in runstream"),
     ],
 )
-def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_speed(
+def test_a_refused_stream_is_reported_with_what_to_do_and_repeated_slowly(
     service: ReferenceService, directory: Directory, transports: StartTransport, code: str, words: str
 ) -> None:
     def fault(event: str, number: int) -> None:
@@ -41,7 +41,7 @@ def test_a_stream_that_is_refused_says_what_to_do_and_is_not_repeated_at_full_sp
     time.sleep(0.3)
     assert service.opens() == 1
     service.ledger.fault = lambda *_: None
-    trainer.finish()  # the end asks once more
+    trainer.finish()  # the end of a run is a reason to try again
     settled(trainer)
 
 
@@ -78,7 +78,7 @@ def test_a_run_that_is_refused_does_not_hold_up_the_others(
     assert "has the control character" in texts(first)
 
 
-def test_refusals_of_the_service_are_counted_and_told(
+def test_refusals_of_the_service_are_counted_and_reported(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
@@ -90,7 +90,7 @@ def test_refusals_of_the_service_are_counted_and_told(
     assert "kkkk" in texts(trainer)
 
 
-def test_params_of_which_one_is_refused_are_written_except_for_that_one(
+def test_of_params_in_one_record_only_the_refused_one_is_not_written(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
@@ -107,7 +107,7 @@ def test_params_of_which_one_is_refused_are_written_except_for_that_one(
 
 
 @pytest.mark.reference_only("the service has a bug")
-def test_a_call_that_meets_a_bug_of_the_service_does_not_keep_the_others_waiting(
+def test_a_call_that_fails_because_of_a_bug_does_not_keep_the_others_waiting(
     service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.runs.poison = "bad"
@@ -137,7 +137,7 @@ def test_tags_that_wait_are_sent_together_and_the_newest_value_wins(
 
 
 @pytest.mark.real_only("its limits are what counts")
-def test_large_calls_are_split_below_the_limits_of_the_service(
+def test_large_calls_are_split_to_fit_the_limits_of_the_service(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)

@@ -1,4 +1,4 @@
-"""Journals reach the service: every point once, whatever fails. Against a real gRPC server that keeps the contract."""
+"""Journals reach the service, and every point is stored once, whatever fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.client.transport.journals import Trainer, create_record
 from tests.unit.client.transport.outcomes import UNAVAILABLE, once, settled, steps, texts
 
 
-def test_a_journal_is_brought_to_the_service_and_deleted_when_it_is_finished(
+def test_a_journal_is_sent_and_deleted_when_its_run_is_finished(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
@@ -69,7 +69,7 @@ def test_a_writer_that_died_is_drained_and_its_run_has_failed(
     assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FAILED
 
 
-def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_ending_it(
+def test_a_dead_writer_does_not_end_a_run_that_has_a_newer_journal(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     old = Trainer.start(directory, service.address)
@@ -85,7 +85,7 @@ def test_a_newer_journal_of_the_run_keeps_what_is_left_of_its_predecessor_from_e
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["rank 0 is older", "rank 1 is older"])
-def test_a_journal_of_another_rank_does_not_keep_a_run_whose_rank_0_died_from_failing(
+def test_a_run_whose_rank_0_died_fails_although_another_rank_goes_on(
     service: Service, directory: Directory, transports: StartTransport, order: tuple[int, int]
 ) -> None:
     run_id = create_record("")["run_id"]
@@ -192,7 +192,7 @@ def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(
         assert service.values(f"key{trainer.create['rank']}") == steps(8_000)
 
 
-def test_the_service_may_come_up_after_the_run_and_that_is_said_once(
+def test_a_service_that_starts_after_the_run_is_reported_once_as_away_and_once_as_back(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     service.stop()

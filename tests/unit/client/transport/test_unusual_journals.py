@@ -38,21 +38,21 @@ def test_a_journal_in_memory_is_sent_like_one_on_disk(service: Service, transpor
 def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_is_let_go(
     service: Service, transports: StartTransport
 ) -> None:
-    # Positions are saved rarely, so that its end is answered between two saves.
+    # Positions are saved seldom, so that the answer to its end comes between two saves.
     transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
     journal = MemoryJournal(create_record(service.address))
     saved: list[Position] = []
     transport.add_kept(journal, transport._endpoints.of(journal.create, None), Position(), saved.append)
     until(lambda: saved)
     Trainer(journal, journal.create, None).finish()
-    journal.close()  # nothing holds it back when its end is answered
+    journal.close()  # nothing keeps the transport from forgetting it when its end was answered
     transport.wake()
     until(lambda: not transport.journals)
     assert saved[-1].finished
 
 
 @pytest.mark.reference_only("the limit of the real service is some hundred times as high")
-def test_more_producers_than_a_stream_takes_have_their_turns(
+def test_producers_take_turns_if_a_stream_does_not_take_all(
     service: ReferenceService, directory: Directory, transports: StartTransport
 ) -> None:
     service.ledger.max_producers = 2
@@ -66,7 +66,7 @@ def test_more_producers_than_a_stream_takes_have_their_turns(
 
 
 @pytest.mark.real_only("so many points")
-def test_segments_that_are_settled_are_deleted_and_a_new_transport_goes_on_behind_them(
+def test_settled_segments_are_deleted_and_a_new_transport_continues_after_them(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
@@ -101,7 +101,7 @@ def test_a_copy_is_sent_without_storing_anything_twice_and_stays(
     assert (tmp_path / "long" / "00000001.seg").exists()
 
 
-def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
+def test_a_hole_in_a_journal_loses_only_what_is_missing(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
@@ -120,7 +120,7 @@ def test_a_hole_in_a_journal_costs_what_is_missing_and_nothing_else(
     assert service.run(trainer.run_id).status == run_pb2.RUN_STATUS_FINISHED
 
 
-def test_the_torn_end_of_a_writer_that_was_killed_is_reported_and_costs_one_record(
+def test_the_torn_end_of_a_killed_writers_journal_loses_one_record(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
@@ -180,7 +180,7 @@ def test_a_service_that_does_not_answer_open_is_given_up(
 
 
 @pytest.mark.real_only("only the real service knows the steps")
-def test_steps_that_an_earlier_process_has_logged_are_told(
+def test_a_run_that_repeats_steps_of_an_earlier_process_is_reported(
     service: Service, directory: Directory, transports: StartTransport
 ) -> None:
     trainer = Trainer.start(directory, service.address)
