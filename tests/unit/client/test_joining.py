@@ -16,7 +16,7 @@ from tests.unit.client.stored_journals import TestAgent
 
 @pytest.fixture
 def in_a_job(agent: TestAgent, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A launcher that gives the same id to each launch. Returns the id of the run that the service makes for this one."""
+    """A launcher that gives each launch the same id; returns the id of the run that the service makes for this one."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", uuid.uuid4().hex)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     agent.other_run_id = uuid.uuid4().hex
