@@ -5,7 +5,6 @@ the recorder's thread uses it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections import deque
@@ -285,8 +284,5 @@ class JournalStore:
 
 def _stays(directory: Directory) -> bool:
     """Whether the running agent says in its status that it does not end when it is idle: an operator has started it."""
-    try:
-        status = json.loads(directory.agent_status_path.read_bytes())
-        return bool(status["stays"]) and status["pid"] == directory.agent_pid() and directory.agent_runs()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    status = directory.read_agent_status()
+    return bool(status.get("stays")) and status.get("pid") == directory.agent_pid() and directory.agent_runs()

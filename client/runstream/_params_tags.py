@@ -31,6 +31,15 @@ def validate(kind: str, entries: object, refuse: Callable[[Exception], None]) ->
     return good
 
 
+def validate_all(kind: str, entries: object) -> dict[str, str]:
+    """As `validate`, but raises the TypeError or ValueError of the first invalid one."""
+
+    def refuse(error: Exception) -> None:
+        raise error
+
+    return validate(kind, entries, refuse)
+
+
 def text_bytes(key: str, value: str) -> int:
     """The length of key and value in UTF-8."""
     return len(key.encode()) + len(value.encode())

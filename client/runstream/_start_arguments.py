@@ -40,8 +40,8 @@ class StartArguments(NamedTuple):
             None if run_id is None else _identity.check_run_id(run_id),
             _identity.check_int32("rank", rank),
             _identity.check_int32("attempt", attempt),
-            _params_tags.validate("param", params or {}, _raise),
-            _params_tags.validate("tag", tags or {}, _raise),
+            _params_tags.validate_all("param", params or {}),
+            _params_tags.validate_all("tag", tags or {}),
         )
 
     @property
@@ -54,7 +54,3 @@ class StartArguments(NamedTuple):
             "rank": self.rank,
             "attempt": self.attempt,
         }
-
-
-def _raise(error: Exception) -> None:
-    raise error

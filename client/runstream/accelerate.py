@@ -25,7 +25,7 @@ class RunstreamTracker(GeneralTracker):  # type: ignore[misc]  # Accelerate is n
     """Logs to a run, which starts with `init_trackers` and ends with `end_training`: FINISHED, or, where that is called
     while an exception is handled, FAILED, and KILLED after Ctrl-C.
 
-    Nothing here raises once the tracker is made, or waits for the network before the end of the training.
+    Once the tracker is made, nothing raises, and nothing waits for the network before the end of the training.
     """
 
     name = "runstream"
@@ -44,9 +44,9 @@ class RunstreamTracker(GeneralTracker):  # type: ignore[misc]  # Accelerate is n
 
         Args:
             experiment, name: As for `start_run`.
-            run: An open run, to log to that one. It is left open.
-            all_ranks: `log` of this tracker works in each process. `Accelerator.log` itself calls it in the main one
-                only.
+            run: An open run to log to, instead of one that is started. It is left open.
+            all_ranks: `log` of this tracker works in each process. (`Accelerator.log` only calls it in the main
+                process.)
             start: Further arguments of `start_run`, such as `run_id` and `attempt` for a training that is resumed,
                 `params`, `tags` or `address`.
         """
@@ -70,7 +70,7 @@ class RunstreamTracker(GeneralTracker):  # type: ignore[misc]  # Accelerate is n
             self._run.handle().log_params(flat_params(values))
 
     def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        """Called by `Accelerator.log`. Without a step, it is one more than the last one."""
+        """Called by `Accelerator.log`. Without a step, the step is one more than the last one."""
         if self._logs_here:
             self._run.handle().log(values, step)
 

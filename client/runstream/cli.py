@@ -20,7 +20,7 @@ DISTRIBUTIONS = {
         "there, then .venv/bin/runstream bench",
     ),
 }
-# What the extras bring, by the module that a command misses first. Everything else comes with [server].
+# The extra that installs a package, by the module that a command misses first. Everything else comes with [server].
 _EXTRAS = {
     "click": "cli",
     "rich": "cli",

@@ -24,10 +24,10 @@ _PREFIXES = {"eval_": "eval/", "test_": "test/"}
 
 
 class RunstreamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not installed where types are checked
-    """Logs what the Trainer logs to a run, which starts with the training and ends with it. What is logged afterwards,
-    as by `trainer.evaluate()`, opens the run again. In a hyperparameter search each trial is a run.
+    """Logs what the Trainer logs to a run, which starts and ends with the training. What is logged afterwards, as by
+    `trainer.evaluate()`, opens the run again. In a hyperparameter search each trial is a run.
 
-    Nothing here raises once the callback is made, or waits for the network before the end of the training.
+    Once the callback is made, nothing raises, and nothing waits for the network before the end of the training.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class RunstreamCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
 
         Args:
             experiment: As for `start_run`.
-            name: The same; None: `TrainingArguments.run_name`.
-            run: An open run, to log to that one. It is left open.
+            name: As for `start_run`; None: `TrainingArguments.run_name`.
+            run: An open run to log to, instead of one that is started. It is left open.
             start: Further arguments of `start_run`, such as `run_id` and `attempt` for a training that is resumed,
                 `params`, `tags` or `address`.
         """
@@ -93,7 +93,8 @@ def _in_groups(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hyperparameters(args: Any, model: Any) -> dict[str, Any]:
-    """Those of the training win over those of the model with the same name. Tokens are masked by `to_dict`."""
+    """The hyperparameters of the training and the model. Those of the training win if both have the same name.
+    `to_dict` masks tokens."""
     found: dict[str, Any] = {}
     with contextlib.suppress(Exception):  # a model of another library may have a config of any kind
         found.update(_as_dict(model.config))

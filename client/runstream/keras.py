@@ -23,10 +23,10 @@ __all__ = ["RunstreamCallback"]
 
 
 class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not installed where types are checked
-    """Logs each epoch to a run, which starts with `fit` and ends with it. `evaluate` with the callback logs `test_loss`
-    and the like to the same run.
+    """Logs each epoch to a run, which starts and ends with `fit`. `evaluate` with the callback logs `test_loss` and the
+    like to the same run.
 
-    Nothing here raises once the callback is made, or waits for the network before the end of the training.
+    Once the callback is made, nothing raises, and nothing waits for the network before the end of the training.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
 
         Args:
             experiment, name: As for `start_run`.
-            run: An open run, to log to that one. It is left open.
-            every_n_batches: Each time after this many batches, log the metrics of the epoch so far, as `batch/loss`
-                and so on, with the number of batches as step; None: only epochs.
+            run: An open run to log to, instead of one that is started. It is left open.
+            every_n_batches: After every so many batches, log the metrics of the epoch so far, as `batch/loss` and so
+                on, with the number of batches as step; None: log epochs only.
             all_ranks: Each process of a distributed training logs to the same run; False: only rank 0.
             start: Further arguments of `start_run`, such as `run_id` and `attempt` for a training that is resumed,
                 `params`, `tags` or `address`.
@@ -60,9 +60,9 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
         self._all_ranks = all_ranks
         self._is_training = False
         self._epoch = 0
-        self._batches_before = 0  # of the epochs that are over
-        self._batches = 0  # so far
-        self._logged_batches = 0  # up to the last point
+        self._batches_before = 0  # batches of the epochs that are over
+        self._batches = 0  # batches so far
+        self._logged_batches = 0  # batches up to the last point
 
     @property
     def run(self) -> Run:
@@ -79,7 +79,7 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
             self._run.handle().log_params(flat_params(self._hyperparameters()))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Notes how many batches there were."""
+        """Notes how many batches there were before this epoch."""
         self._epoch = epoch
         self._batches_before = self._batches
 
@@ -116,7 +116,7 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
         return self._all_ranks or rank_of(os.environ) == 0
 
     def _iterations(self) -> int:
-        """Batches that the model was trained with before, as of a checkpoint."""
+        """How many batches the model was trained with before, if it comes from a checkpoint."""
         try:
             return int(self.model.optimizer.iterations.numpy())
         except Exception:  # no optimizer, or a backend whose variable is something else
@@ -124,7 +124,7 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
 
     def _hyperparameters(self) -> dict[str, Any]:
         found: dict[str, Any] = {key: value for key, value in (self.params or {}).items() if key != "verbose"}
-        with contextlib.suppress(Exception):  # a model of one's own training step may have none
+        with contextlib.suppress(Exception):  # a model with a training step of its own may have no optimizer
             found["optimizer"] = self.model.optimizer.get_config()
         with contextlib.suppress(Exception):
             found["num_parameters"] = self.model.count_params()

@@ -32,11 +32,11 @@ __all__ = ["RunstreamLogger"]
 
 
 class RunstreamLogger(Logger):  # type: ignore[misc]  # Lightning is not installed where types are checked
-    """Logs a training to a run, which starts with it and has its end: FINISHED, FAILED after an exception, KILLED after
+    """Logs a training to a run, which starts and ends with it: FINISHED, FAILED after an exception, or KILLED after
     Ctrl-C. What is logged afterwards, as by `trainer.test()`, opens the run again.
 
-    Metrics have the step that Lightning gives them, hyperparameters become params. Nothing here raises once the logger
-    is made, or waits for the network before the end of the training.
+    Metrics have Lightning's steps, hyperparameters become params. Once the logger is made, nothing raises, and nothing
+    waits for the network before the end of the training.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class RunstreamLogger(Logger):  # type: ignore[misc]  # Lightning is not install
 
         Args:
             experiment, name: As for `start_run`.
-            run: An open run, to log to that one. It is left open.
-            all_ranks: Each rank logs its own values, to the same run; False: only rank 0, as Lightning's loggers do.
+            run: An open run to log to, instead of one that is started. It is left open.
+            all_ranks: Each rank logs its own values to the same run; False: only rank 0, as with Lightning's loggers.
             prefix: Put before each metric, with "/" in between.
             start: Further arguments of `start_run`, such as `run_id` and `attempt` for a training that is resumed,
                 `params`, `tags` or `address`.

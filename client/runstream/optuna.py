@@ -31,8 +31,8 @@ class RunstreamCallback:
     """Makes each trial a run: its parameters are params, its values metrics, its state, number, study and user
     attributes tags. A trial that was pruned is FINISHED, with the tag `optuna.state`; one that failed is FAILED.
 
-    An objective that is decorated with `track` logs to the run while it works. Nothing here raises once the callback is
-    made, or waits for the network: the end of a trial's run is brought to the service in the background.
+    An objective that is decorated with `track` logs to the run while it works. Once the callback is made, nothing
+    raises, and nothing waits for the network: a trial's run is ended in the background.
     """
 
     def __init__(self, experiment: str | None = None, *, metric_name: str | None = None, **start: Any) -> None:
@@ -40,22 +40,22 @@ class RunstreamCallback:
 
         Args:
             experiment: As for `start_run`; None: the name of the study.
-            metric_name: Of the objective's value; None: `study.metric_names`, else `value`; of several values
+            metric_name: The name of the objective's value; None: `study.metric_names`, else `value`. Several values are
                 `value_0`, `value_1` and so on.
             start: Further arguments of `start_run` for all trials, such as `tags` or `address`.
         """
         if metric_name is not None and not isinstance(metric_name, str):
             raise TypeError(f"metric_name must be a string, not {type(metric_name).__name__}")
         if taken := start.keys() & {"run", "run_id", "rank", "name"}:
-            raise TypeError(f"each trial has its own {', '.join(sorted(taken))}")
+            raise TypeError(f"{', '.join(sorted(taken))}: not allowed here, as each trial has its own")
         self._arguments = {"experiment": experiment, **start}
         check_arguments(self._arguments)
         self._metric_name = metric_name
         self._open: dict[tuple[str, int], Run] = {}  # by study and number of the trial; trials may run in threads
-        self._failed: set[tuple[str, int]] = set()  # were ended by `track`, and may come once more
+        self._failed: set[tuple[str, int]] = set()  # ended by `track`; Optuna may still call the callback for them
 
     def track(self, objective: Callable[[Trial, Run], Any]) -> _Objective:
-        """An objective for Optuna, of one that takes the trial and its run."""
+        """Turns an objective that takes a trial and its run into one for Optuna, which takes the trial only."""
 
         @functools.wraps(objective)
         def tracked(trial: Trial) -> Any:
@@ -64,7 +64,7 @@ class RunstreamCallback:
                 return objective(trial, run)
             except TrialPruned:
                 raise
-            except BaseException:  # Optuna calls no callback after an exception that it is not to catch
+            except BaseException:  # Optuna only calls callbacks after the exceptions that it was told to catch
                 self._failed.add((trial.study.study_name, trial.number))
                 self._end(trial.study, trial, status_of_error(), "FAIL")
                 raise

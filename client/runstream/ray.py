@@ -27,11 +27,11 @@ _NOT_METRICS = ("config", "done", "pid", "timestamp")
 
 
 class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is not installed where types are checked
-    """Makes each trial of Ray Tune a run: its configuration becomes params, what it reports metrics. A trial that Tune
-    restarts after a failure continues in its run as the next attempt, also after `Tuner.restore`.
+    """Makes each trial of Ray Tune a run: its configuration becomes params, and what it reports becomes metrics. A
+    trial that Tune restarts after a failure continues its run as the next attempt, also after `Tuner.restore`.
 
-    It works in the process of the tuner, so that trials need nothing. Nothing here raises once the callback is made, or
-    waits for the network: the end of a trial's run is brought to the service in the background.
+    It works in the process of the tuner, so trials need no setting. Once the callback is made, nothing raises, and
+    nothing waits for the network: a trial's run is ended in the background.
     """
 
     def __init__(self, experiment: str | None = None, **start: Any) -> None:
@@ -42,7 +42,7 @@ class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is n
             start: Further arguments of `start_run` for all trials, such as `tags` or `address`.
         """
         if taken := start.keys() & {"run", "run_id", "rank", "attempt", "name"}:
-            raise TypeError(f"each trial has its own {', '.join(sorted(taken))}")
+            raise TypeError(f"{', '.join(sorted(taken))}: not allowed here, as each trial has its own")
         self._arguments = {"experiment": experiment, **start}
         check_arguments(self._arguments)
         self._open: dict[str, Run] = {}  # by id of the trial
@@ -54,9 +54,9 @@ class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is n
         if run is None:
             run_id, attempt = self._known.get(trial.trial_id, (fresh_id(), -1))
             self._known[trial.trial_id] = run_id, attempt + 1
-            of_trial = FrameworkRun(**self._arguments, run_id=run_id, rank=0, attempt=attempt + 1)
-            of_trial.suggest(name=str(trial))
-            run = self._open[trial.trial_id] = of_trial.handle()
+            trial_run = FrameworkRun(**self._arguments, run_id=run_id, rank=0, attempt=attempt + 1)
+            trial_run.suggest(name=str(trial))
+            run = self._open[trial.trial_id] = trial_run.handle()
         run.log_params(flat_params(trial.config or {}))
         run.set_tags({"ray.trial_id": trial.trial_id})
 
@@ -80,11 +80,11 @@ class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is n
             self._end(trial_id, "KILLED")
 
     def get_state(self) -> dict[str, Any]:
-        """For `Tuner.restore`."""
+        """The state that Tune saves for `Tuner.restore`."""
         return {"known": dict(self._known)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """After `Tuner.restore`."""
+        """Called by Tune after `Tuner.restore`, with what `get_state` returned."""
         self._known.update(state["known"])
 
     def _end(self, trial_id: str, status: Status) -> None:
@@ -96,7 +96,8 @@ class RunstreamLoggerCallback(LoggerCallback):  # type: ignore[misc]  # Ray is n
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Its numbers, and those of nested mappings; Ray adds texts, such as the date and the host."""
+    """The numbers of a result, also in nested mappings. Ray adds texts such as the date and the host, which are left
+    out."""
     found: dict[str, Any] = {}
     for key, value in result.items():
         if isinstance(value, Mapping):

@@ -89,7 +89,7 @@ def test_a_person_reads_a_table_with_hints(serve: ServeProcess, directory: Direc
         )
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"BROKEN  address     {address} is 127.0.0.1 and takes no connection")
+    assert lines[0].startswith(f"BROKEN  address     {address} is 127.0.0.1 and accepts no connection")
     assert lines[1].strip() == "-> nothing listens there: start the service, or correct the port"
 
 

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.credentials import get_default_host_creds
 
-from runstream.mlflow.sink import Point
+from runstream._points_journal import Point
 from runstream.mlflow.tracking_store import RunstreamStore
 
 

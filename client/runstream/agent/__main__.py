@@ -1,4 +1,4 @@
-"""python -m runstream.agent [run|status|sync|check]: for a client installed without the command `runstream`."""
+"""python -m runstream.agent [run|status|sync|check]: for installations without the command `runstream`."""
 
 import sys
 

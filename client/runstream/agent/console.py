@@ -1,6 +1,6 @@
 """python -m runstream.agent: the commands in plain text, with nothing but the standard library.
 
-`runstream agent` and `runstream sync` of the service's package do the same, with tables and a progress bar.
+`runstream agent` and `runstream sync` do the same, with tables and a progress bar.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m runstream.agent", description=__doc__)
+    """Runs one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m runstream.agent", description="Send the journals of this machine.")
     commands = parser.add_subparsers(dest="command")
-    run = commands.add_parser("run", help="bring journals to the service until they are drained")
+    run = commands.add_parser("run", help="send journals to the service until nothing is left")
     run.add_argument(
         "--dir", default="", help="the directory with journals; default: RUNSTREAM_DIR, or that of this user"
     )
@@ -33,16 +33,16 @@ def main(arguments: Sequence[str]) -> int:
         type=float,
         default=GRACE_S,
         metavar="SECONDS",
-        help="after SIGTERM, how long to continue while something is left; default: %(default)s",
+        help="after SIGTERM, how long to continue while something is left to send; default: %(default)s",
     )
-    run.add_argument("--detach", action="store_true", help="leave the terminal, and print nothing")
+    run.add_argument("--detach", action="store_true", help="run in the background, and print nothing")
     status = commands.add_parser("status", help="show journals and the agent")
     status.add_argument("--dir", default="")
     status.add_argument("--json", action="store_true")
     sync = commands.add_parser("sync", help="send what is left in a directory, a journal, or a copy of one")
     sync.add_argument("path", type=Path)
-    sync.add_argument("--address", default="", help="another one than the journals have")
-    check = commands.add_parser("check", help="verify journals, and change nothing")
+    sync.add_argument("--address", default="", help="send to this service, instead of the ones that the journals name")
+    check = commands.add_parser("check", help="verify journals, without changing them")
     check.add_argument("path", type=Path)
     options = parser.parse_args(arguments or ["run"])
     if options.command == "run":
@@ -60,7 +60,7 @@ def run_agent(
     companion: Callable[[Directory], Companion] | None = None,
     grace_s: float = GRACE_S,
 ) -> int:
-    """Runs the agent of a directory."""
+    """Runs the agent of a directory; returns the exit status."""
     from runstream.agent.process import Options, run
 
     path = _directory(directory)

@@ -1,7 +1,7 @@
 """Starts the agent of a directory from a training process, in a few milliseconds and without waiting for it.
 
-The process that is started here forks twice and is gone at once, so that the agent is no child of the training process:
-it does not show up in `ps --ppid`, is not waited for, and gets no signal that is meant for the trainer's group.
+The process that is started here forks twice and ends at once, so that the agent is not a child of the training process:
+it does not show up in `ps --ppid`, nothing waits for it, and it gets no signals that are sent to the trainer's group.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runstream.journal import Directory
 
 # The wait before another start, after the first, second, third and every further failure in a row.
 _WAITS_S = (2.0, 5.0, 15.0, 60.0)
-_TAIL_BYTES = 2_000
+_TAIL_BYTES = 2_000  # how much of the end of agent.log is read for a message
 # An agent needs no accelerator, and a context on one takes memory that the training needs.
 _NO_ACCELERATORS = dict.fromkeys(
     (
@@ -44,7 +44,7 @@ _NOT_INHERITED = (
     "PYTHONDEVMODE",
     "PYTHONFAULTHANDLER",
     "COVERAGE_PROCESS_START",
-    # Of this process alone: each journal names the credentials of its writer, and another writer may have none.
+    # These belong to this process only: each journal names the credentials of its writer, and another may have none.
     "RUNSTREAM_TOKEN",
     "RUNSTREAM_TOKEN_FILE",
     "RUNSTREAM_WORKSPACE",
@@ -59,8 +59,8 @@ _NOT_INHERITED = (
 class AgentState(NamedTuple):
     """Whether an agent runs for a directory.
 
-    `state` is "running"; "starting": one was started and has not taken the lock yet; "failed": the last start did not
-    lead to an agent, for `reason`, after `failures` of them in a row. The caller calls again every second or so.
+    `state` is "running"; "starting": one was started and has not taken the lock yet; or "failed": the last start failed
+    because of `reason`, and `failures` starts in a row have. The caller asks again about once a second.
     """
 
     state: str
@@ -70,33 +70,33 @@ class AgentState(NamedTuple):
 
 
 class _Launcher:
-    """The starts for one directory, by this process."""
+    """The starts of agents for one directory by this process."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.child = 0  # the process in between, until it is reaped
-        self.exit_code: int | None = None  # its, once it is reaped
-        self.started_s = 0.0
-        self.seen = False  # an agent has run since
-        self.failures = 0
-        self.reason = ""
-        self.not_before_s = 0.0
+        self.child = 0  # pid of the intermediate process, until it is reaped
+        self.exit_code: int | None = None  # of the intermediate process, once it is reaped
+        self.started_s = 0.0  # when the last agent was started, by the monotonic clock; 0: none
+        self.seen = False  # whether an agent has held the lock since then
+        self.failures = 0  # in a row
+        self.reason = ""  # of the last failure
+        self.not_before_s = 0.0  # when to start the next one, by the monotonic clock
 
 
 _STABLE_S = 5.0  # an agent that ends sooner has failed
-_START_S = 10.0  # an agent that has not taken the lock after this time has not come up
+_START_S = 10.0  # an agent that has not taken the lock after this time has failed to start
 _launchers: dict[Path, _Launcher] = {}
 
 
 def ensure_agent(directory: Directory, environ: Mapping[str, str] | None = None) -> AgentState:
-    """Starts the directory's agent unless one runs. Takes some milliseconds; to be called every second or so, by one
-    thread: an agent that dies is started again. Never raises."""
+    """Starts the directory's agent unless one runs. Takes a few milliseconds. To be called about once a second, by one
+    thread: an agent that has died is started again. Never raises."""
     launcher = _launchers.setdefault(directory.path, _Launcher())
-    if launcher.pid != os.getpid():  # forked: the child that the parent waits for is not ours
+    if launcher.pid != os.getpid():  # this process was forked, and the launcher is its parent's
         launcher = _launchers[directory.path] = _Launcher()
     try:
         return _ensure(launcher, directory, os.environ if environ is None else environ)
-    except Exception as error:  # whatever happens, training continues
+    except Exception as error:  # whatever it is, training continues
         return _failed(launcher, directory, f"{type(error).__name__}: {error}")
 
 
@@ -110,12 +110,12 @@ def _ensure(launcher: _Launcher, directory: Directory, environ: Mapping[str, str
             launcher.failures, launcher.reason = 0, ""
         return AgentState("running", directory.agent_pid())
     if launcher.started_s and launcher.seen and age_s > _STABLE_S:
-        launcher.started_s = 0.0  # it was killed, or had nothing to do: another one
+        launcher.started_s = 0.0  # it was killed, or ended as it was idle: start another one
     elif launcher.started_s:
         code = launcher.exit_code
         if not launcher.seen and code in (None, 0) and age_s < _START_S:
             return AgentState("starting", 0, launcher.failures, launcher.reason)
-        how = f"ended after {age_s:.1f} s" if launcher.seen else "did not come up"
+        how = f"ended after {age_s:.1f} s" if launcher.seen else f"did not begin to work within {_START_S:.0f} s"
         return _failed(launcher, directory, f"the agent that was started {f'ended with {code}' if code else how}")
     if now_s < launcher.not_before_s:
         return AgentState("failed", 0, launcher.failures, launcher.reason)
@@ -124,7 +124,7 @@ def _ensure(launcher: _Launcher, directory: Directory, environ: Mapping[str, str
 
 
 def _start(launcher: _Launcher, directory: Directory, environ: Mapping[str, str]) -> None:
-    import subprocess  # takes some milliseconds, and most processes never get here
+    import subprocess  # here, as the import takes some milliseconds, and most processes never need it
 
     command = [python_executable(), "-m", "runstream.agent", "run", "--detach", "--dir", str(directory.path)]
     with _log_file(directory) as log:
@@ -136,15 +136,15 @@ def _start(launcher: _Launcher, directory: Directory, environ: Mapping[str, str]
             cwd="/",
             env=environment(environ),
             close_fds=True,
-            start_new_session=True,  # a Ctrl-C is not meant for it
+            start_new_session=True,  # so that Ctrl-C does not reach it
         )
     launcher.child, launcher.exit_code = process.pid, None
-    process.returncode = 0  # it is reaped by `_reap`; else Python would warn at the end that it was not
+    process.returncode = 0  # `_reap` reaps it; without this, Python would warn at its end that it still runs
     launcher.started_s, launcher.seen = time.monotonic(), False
 
 
 def _reap(launcher: _Launcher) -> None:
-    """Takes the exit status of the process in between, which is gone soon after its start."""
+    """Reaps the intermediate process, which ends soon after its start, and keeps its exit status."""
     if launcher.child:
         try:
             pid, status = os.waitpid(launcher.child, os.WNOHANG)
@@ -163,7 +163,7 @@ def _failed(launcher: _Launcher, directory: Directory, why: str) -> AgentState:
 
 
 def _log_file(directory: Directory) -> IO[bytes]:
-    """What the process prints before it has a log of its own, such as an import that fails."""
+    """The file for what the process prints before it writes its own log, such as an error of an import."""
     return open(directory.agent_log_path, "ab")
 
 
@@ -178,7 +178,8 @@ def log_tail(directory: Directory) -> str:
 
 
 def python_executable() -> str:
-    """A Python of this installation. FileNotFoundError if there is none: the program may be frozen, or embed Python."""
+    """The path of a Python of this installation. Raises FileNotFoundError if there is none, as in a frozen program or
+    one that embeds Python."""
     names = ("python3", f"python{sys.version_info[0]}.{sys.version_info[1]}", "python")
     candidates = [sys.executable or ""]
     for prefix in (sys.exec_prefix, sys.base_exec_prefix):
@@ -188,19 +189,19 @@ def python_executable() -> str:
         if is_python and os.access(path, os.X_OK) and not getattr(sys, "frozen", False):
             return path
     raise FileNotFoundError(
-        f"no Python is known to start the agent with (sys.executable is {sys.executable!r}); start it yourself: "
-        "runstream agent"
+        f"the agent cannot be started, as no Python was found (sys.executable is {sys.executable!r}); start it "
+        "yourself with `runstream agent`"
     )
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The agent's environment: without accelerators, and so that it finds this runstream."""
+    """The agent's environment: without accelerators, and with paths on which it finds this runstream."""
     result = {name: value for name, value in environ.items() if name not in _NOT_INHERITED}
     result.update(_NO_ACCELERATORS)
     result["PYTHONPATH"] = os.pathsep.join([*_paths_of_packages(), *filter(None, [environ.get("PYTHONPATH")])])
     result["PYTHONUNBUFFERED"] = "1"
     result["PYTHONWARNINGS"] = "ignore"
-    result["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # it never forks, and the handlers cost
+    result["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # it never forks, and gRPC's fork handlers cost time
     result["MALLOC_ARENA_MAX"] = "2"  # glibc reserves an arena for each thread
     return result
 

@@ -1,8 +1,8 @@
 """The agent's process.
 
-It is alone in its directory by a lock. It ends when all journals are drained and nobody writes any more, so that no
-process is left behind; the next training process starts another one. gRPC is imported after the process has detached
-itself: it has threads, which a fork would not take along.
+A lock makes sure that it is the only one in its directory. It ends when everything is sent and no process writes any
+more, so that no process is left behind; the next training process starts another one. gRPC is imported after the
+process has detached itself, as its threads would not survive the fork.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 IDLE_VARIABLE = "RUNSTREAM_AGENT_IDLE_S"
 _IDLE_S = 10.0
-GRACE_S = 3.0  # after SIGTERM: what can be brought in this time is
+GRACE_S = 3.0  # after SIGTERM, how long it continues to send
 _NICENESS = 5
 _CHECK_S = 1.0
 _LOG_BYTES = 1024 * 1024
 _MAX_FDS = 65_536
 
-logger = logging.getLogger("runstream_agent")  # not below "runstream": nobody's handlers are meant
+logger = logging.getLogger("runstream_agent")  # not below "runstream", whose handlers belong to the program
 
 
 class Companion(Protocol):
-    """Something that runs in threads of the agent, as long as it does."""
+    """Something that runs in threads of the agent, as long as the agent does."""
 
     def start(self) -> None:
-        """Raises OSError if it cannot; then the agent does not start."""
+        """Starts its threads. If it raises OSError, the agent does not start."""
 
     def stop(self) -> None:
         """Ends its journals, and returns when they are complete."""
@@ -51,8 +51,9 @@ class Companion(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How the agent was started. `stay`: by an operator; it does not end when it is idle. `companion` makes what runs
-    along with it. `grace_s`: after SIGTERM, how long it tries to bring what is left."""
+    """How the agent was started. `detach`: it runs in the background. `stay`: an operator has started it, and it does
+    not end when it is idle. `companion` makes a Companion for the directory. `grace_s`: after SIGTERM, how long it
+    continues to send what is left."""
 
     directory: Path
     detach: bool = False
@@ -62,8 +63,8 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Runs the agent; returns the exit status. With `detach`, the process that was started returns at once, and the
-    agent continues in another one."""
+    """Runs the agent; returns the exit status. With `detach`, the calling process returns at once, and the agent runs
+    in another one."""
     if options.detach and not _become_daemon():
         return 0
     directory = Directory(options.directory)
@@ -77,7 +78,9 @@ def run(options: Options) -> int:
         return 1
     if lock is None:
         if not options.detach:
-            sys.stderr.write(f"an agent runs already for {directory.path} (pid {directory.agent_pid()})\n")
+            sys.stderr.write(
+                f"an agent already runs for {directory.path} (pid {directory.agent_pid()}): end it first\n"
+            )
         return 0 if options.detach else 1
     _set_up_log(directory.agent_log_path, to_stderr=not options.detach)
     with contextlib.suppress(OSError):
@@ -85,21 +88,21 @@ def run(options: Options) -> int:
     status = 1
     companion = options.companion(directory) if options.companion else None
     agent = Agent(directory, lock, options, companion)
-    agent.handle_signals()  # before the log says that it listens
+    agent.handle_signals()  # before the log says that the companion listens
     try:
         check_threads_for_grpc()
         if companion is not None:
             companion.start()
     except (OSError, RuntimeError) as error:
-        logger.error("the agent does not start: %s", error)
+        logger.error("the agent cannot start: %s", error)
         return 1
     try:
         status = agent.run()
     except Exception:
-        logger.exception("the agent has ended by an error")
+        logger.exception("the agent has ended because of an error")
     if options.detach:
         logging.shutdown()
-        os._exit(status)  # everything is saved; gRPC's threads may keep the interpreter's end waiting
+        os._exit(status)  # everything is saved, and gRPC's threads may delay the end of the interpreter
     return status
 
 
@@ -110,19 +113,19 @@ class Agent:
         self, directory: Directory, lock: FileLock, options: Options, companion: Companion | None = None
     ) -> None:
         self._companion = companion
-        self._stopper: threading.Thread | None = None  # stops the companion, whose last journals are sent meanwhile
+        self._stopper: threading.Thread | None = None  # stops the companion, while its last journals are sent
         self._directory = directory
         self._credentials = StoredCredentials(directory.credentials_path)
         self._lock = lock
         self._options = options
         self._idle_s = _idle_s(os.environ)
         self._stopping = False
-        self._ending_s: float | None = None  # when to end at the latest, after a signal
+        self._ending_s: float | None = None  # after a signal, when to end at the latest, by the monotonic clock
         self._busy_s = time.monotonic()  # when there was something to do last
-        self._checked_s = 0.0
+        self._checked_s = 0.0  # when it was checked last whether the agent is idle
 
     def run(self) -> int:
-        """Runs until it is idle, or stopped by a signal."""
+        """Runs until it is idle, stopped by a signal, or its directory is gone; returns the exit status."""
         from runstream.agent.status import StatusFile
         from runstream.system_metrics import SystemMetrics
         from runstream.transport.transport import Transport
@@ -180,34 +183,34 @@ class Agent:
             self._stopper.start()
 
     def handle_signals(self) -> None:
-        """From now on, a signal ends `run` with everything saved."""
+        """Lets SIGTERM and SIGINT end `run`, with everything saved, from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        # `runstream exec` waits for signals, so they are blocked in what it starts.
+        # `runstream exec` blocks signals to wait for them, and processes that it starts inherit that.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:  # a second one: at once
+        if self._stopping:  # a second signal ends it at once
             self._ending_s = 0.0
         self._stopping = True
 
 
 def _become_daemon() -> bool:
-    """True in the agent's process; False in the one that was started, which ends at once."""
+    """Detaches the process by forking twice. Returns True in the agent's process, False in the original one."""
     if os.fork():
         return False
     os.setsid()
     if os.fork():
-        os._exit(0)  # so that the agent cannot get a terminal
+        os._exit(0)  # the agent leads no session, so it cannot get a terminal
     os.chdir("/")
     os.umask(0o077)
     return True
 
 
 def _redirect_streams(log_path: Path) -> None:
-    """Nobody who reads the output of the training waits for the agent; what libraries print goes to the log. All other
-    inherited descriptors are closed."""
+    """Closes all inherited descriptors, so that a reader of the training's output does not wait for the agent. What
+    libraries print goes to the log."""
     null = os.open(os.devnull, os.O_RDWR)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for target, source in ((0, null), (1, null), (2, log)):
@@ -228,7 +231,7 @@ def _set_up_log(path: Path, to_stderr: bool) -> None:
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logging.raiseExceptions = False  # a full disk: nothing to say it with
+    logging.raiseExceptions = False  # on a full disk, there is no place to report it
 
 
 def _log(level: str, text: str) -> None:

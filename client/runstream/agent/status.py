@@ -1,10 +1,8 @@
-"""agent.json, and what an operator sees of a directory: with an agent, and without one."""
+"""agent.json, and the status of a directory as an operator sees it, with or without an agent."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.metadata
 import json
 import os
 import time
@@ -12,6 +10,7 @@ from collections.abc import Container
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from runstream._version import version
 from runstream.journal import Directory, Position
 from runstream.journal.check import JournalCheck, check_journal
 from runstream.journal.files import OS_FILES, replace_file
@@ -33,17 +32,17 @@ class StatusFile:
         self._stays = stays
         self._started_unix_us = time.time_ns() // 1000
         self._written_s = 0.0
-        self._points: dict[str, int] = {}  # acknowledged by endpoint, when it was written last
+        self._points: dict[str, int] = {}  # acknowledged points by endpoint, as written last
 
     def write(self) -> None:
-        """Writes it if it is due. Never raises."""
+        """Writes the file if it is due. Never raises."""
         now_s = time.monotonic()
         if now_s - self._written_s >= _WRITE_S:
             passed_s, self._written_s = now_s - self._written_s, now_s
             self._write(self._content(passed_s))
 
     def close(self) -> None:
-        """The agent ends."""
+        """Writes the file for the last time, as the agent ends."""
         self._write({**self._content(1.0), "ended_unix_us": time.time_ns() // 1000})
 
     def _write(self, content: dict[str, Any]) -> None:
@@ -91,7 +90,7 @@ class StatusFile:
 
 
 def _name_of(endpoint: Endpoint, taken: Container[str]) -> str:
-    """The address. If several tokens or workspaces use it, also what distinguishes them."""
+    """The name of an endpoint: its address, and if several endpoints have it, what distinguishes them."""
     name, number = endpoint.address, 1
     if name in taken and endpoint.credentials.workspace:
         name = f"{name} ({endpoint.credentials.workspace})"
@@ -101,18 +100,9 @@ def _name_of(endpoint: Endpoint, taken: Container[str]) -> str:
     return name
 
 
-@functools.cache
-def version() -> str:
-    """The version of this runstream."""
-    try:
-        return importlib.metadata.version("runstream")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 @dataclass
 class JournalStatus:
-    """One journal, as it is on disk."""
+    """The status of one journal, as its files say."""
 
     id: str
     path: str
@@ -123,8 +113,8 @@ class JournalStatus:
     attempt: int
     address: str
     host: str
-    writer: str  # alive, finished, dead
-    run_state: str
+    writer: str  # alive, finished or dead
+    run_state: str  # as in Position
     points_waiting: int
     acknowledged_points: int
     refused: dict[str, int]
@@ -133,12 +123,12 @@ class JournalStatus:
     bytes: int
     last_error: str
     damage: list[str]
-    problem: str  # why it cannot be read, or is not whole
+    problem: str  # why it cannot be read, or is damaged; empty if it is fine
 
 
 @dataclass
 class DirectoryStatus:
-    """A directory: `agent` is the content of agent.json, if an agent runs or ran."""
+    """The status of a directory. `agent` is the content of agent.json, if an agent runs or has run."""
 
     path: str
     reason: str
@@ -150,22 +140,19 @@ class DirectoryStatus:
     limit_bytes: int
 
     def as_json(self) -> str:
-        """One object."""
+        """The status as one JSON object."""
         return json.dumps(asdict(self), indent=1)
 
 
 def read_status(directory: Directory) -> DirectoryStatus:
-    """Reads everything from files; works without an agent."""
-    agent: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        agent = json.loads(directory.agent_status_path.read_text())
+    """Reads the status of a directory from its files, so that it works without an agent."""
     runs = directory.agent_runs()
     return DirectoryStatus(
         path=str(directory.path),
         reason=directory.reason,
         agent_runs=runs,
         agent_pid=directory.agent_pid() if runs else 0,
-        agent=agent,
+        agent=directory.read_agent_status(),
         journals=[journal_status(check_journal(path)) for path in sorted(directory.journals())],
         total_bytes=directory.total_bytes(),
         limit_bytes=directory.limit_bytes,
@@ -173,7 +160,7 @@ def read_status(directory: Directory) -> DirectoryStatus:
 
 
 def journal_status(found: JournalCheck) -> JournalStatus:
-    """What people want to know of a checked journal."""
+    """The status of a journal that was checked."""
     position = found.position or Position()
     create = found.create
     size = 0

@@ -1,8 +1,8 @@
 """`runstream sync`: sends what is left in journals, and then ends.
 
 The path is a directory of runstream, one of its layouts, a single journal, or a copy of any of these from another
-machine. Batches keep their producer ids and numbers, so what another copy has brought to the service is recognised and
-not stored again. Nothing is deleted; each journal is left with its position.
+machine. Batches keep their producer ids and numbers, so the service recognises what was sent from another copy, and
+does not store it again. Nothing is deleted; the position of each journal is saved in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runstream.journal import Directory
 from runstream.journal.check import JournalCheck, check_journal, find_journals
 from runstream.journal.directory import LAYOUT
 
-_DRAINED_AGAIN_S = 0.5  # a living writer: what came in the meantime is sent, too
+_DRAINED_AGAIN_S = 0.5  # with a living writer, nothing must have been left to send for this long
 
 
 class CannotSync(Exception):
@@ -35,11 +35,11 @@ class JournalResult:
     path: Path
     run_id: str
     rank: int
-    points: int  # that waited when the sync began
+    points: int  # how many waited when the sync began
     stored: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    waiting: int = 0
-    finished: bool = False  # everything is settled, the run's end included
+    refused: dict[str, int] = field(default_factory=dict)  # points by reason
+    waiting: int = 0  # how many points are left
+    finished: bool = False  # everything is settled, including the run's end
     error: str = ""
     damage: str = ""
     last_error: str = ""
@@ -47,7 +47,7 @@ class JournalResult:
 
 @dataclass
 class Result:
-    """What became of all of them."""
+    """What became of all journals."""
 
     journals: list[JournalResult]
     seconds: float
@@ -58,7 +58,7 @@ class Result:
         return not any(one.refused or one.waiting or one.error or one.damage for one in self.journals)
 
     def lines(self) -> list[str]:
-        """The summary, for people."""
+        """The lines of a summary."""
         stored = sum(one.stored for one in self.journals)
         lines = [f"{stored:,} points of {len(self.journals)} journals stored in {self.seconds:.1f} s"]
         for one in self.journals:
@@ -69,18 +69,18 @@ class Result:
             problems += [text for text in (one.error, one.damage) if text]
             lines += [about + "; ".join(problems)] if problems else []
             if not one.finished and not problems:
-                lines.append(about + "everything so far is stored; the journal has no end, so the run continues")
+                lines.append(about + "everything so far is stored; the run has not ended, so it stays RUNNING")
         return lines
 
 
 def check_path(path: Path) -> list[JournalCheck]:
-    """The journals below a path. Raises CannotSync."""
+    """Checks the journals below a path. Raises CannotSync if there are none."""
     try:
         paths = find_journals(path)
     except FileNotFoundError as error:
-        raise CannotSync(f"{error}: give a directory of runstream, a journal, or a copy of one") from error
+        raise CannotSync(f"{error}: name a directory of runstream, a journal, or a copy of one") from error
     if not paths:
-        raise CannotSync(f"{path} has no journals: give a directory of runstream, a journal, or a copy of one")
+        raise CannotSync(f"{path} has no journals: name a directory of runstream, a journal, or a copy of one")
     return [check_journal(each) for each in paths]
 
 
@@ -91,7 +91,9 @@ def sync(
     progress: Callable[[int, int], None] = lambda stored, total: None,
     timeout_s: float | None = None,
 ) -> Result:
-    """Sends what is left. `progress` is called with points that are settled and that waited. Raises CannotSync."""
+    """Sends what is left in the journals below a path; returns when nothing is left, or after `timeout_s` seconds.
+    `progress` is called with the number of points that are settled, and that waited at the beginning. Raises
+    CannotSync."""
     from runstream.transport.endpoints import Endpoints
     from runstream.transport.transport import Transport
 
@@ -101,7 +103,7 @@ def sync(
     usable = [one.path for one, result in zip(found, results, strict=True) if not result.error]
     for each in usable:
         if not os.access(each, os.R_OK | os.W_OK | os.X_OK):
-            raise CannotSync(f"{each} cannot be written: each journal's position is kept in it; sync a copy of it")
+            raise CannotSync(f"{each} cannot be written, but its position has to be saved in it: sync a copy of it")
     with _alone(usable):
         endpoints = Endpoints(check_address(address) if address else "", prefers_own=True)
         transport = Transport(paths=usable, endpoints=endpoints, keep=True, writer_may_live=_is_of_another_host)
@@ -174,13 +176,14 @@ def _only_lacks_its_end(feed: Any) -> bool:
 
 
 def _is_of_another_host(create: dict[str, Any]) -> bool:
-    """The writer of a copy from another machine may live there. (The service ends runs itself that are silent.)"""
+    """Whether the journal is from another machine, where its writer may still live. (The service ends silent runs
+    itself.)"""
     return str(create.get("host") or "") != socket.gethostname()
 
 
 @contextlib.contextmanager
 def _alone(paths: list[Path]) -> Iterator[None]:
-    """Nobody else sends these journals meanwhile: two would fence each other, and one would wait in vain."""
+    """A block in which no agent sends these journals: two senders would fence each other."""
     locks = []
     directories = {path.parents[2] for path in paths if path.parts[-3:-1] == (LAYOUT, "journals")}
     try:
@@ -189,14 +192,14 @@ def _alone(paths: list[Path]) -> Iterator[None]:
             lock = directory.agent_lock()
             if lock is None:
                 raise CannotSync(
-                    f"an agent (pid {directory.agent_pid()}) sends the journals of {each} already: see `runstream "
-                    "agent status`, or end it first"
+                    f"an agent (pid {directory.agent_pid()}) already sends the journals of {each}: wait for it (see "
+                    "`runstream agent status`), or end it first"
                 )
             locks.append(lock)
         yield
     except OSError as error:
         raise CannotSync(
-            f"{error}: the directory must be writable, since each journal's position is kept in it"
+            f"{error}: the directory must be writable, since each journal's position is saved in it"
         ) from error
     finally:
         for lock in locks:

@@ -1,8 +1,8 @@
 """The subcommands of `runstream`: they read options, call one function, and report its error in one line.
 
-A command's module is imported when the command is used. Those that look at runs, or work on a training machine, need
-the extra [cli] alone. Those of the server are in its distribution, which the extra [server] brings; `bench` is in one
-that only a clone of the repository has.
+A command's module is imported when the command is used. Commands that read or change runs, or work on a training
+machine, only need the extra [cli]. Those of the server are in its distribution, which the extra [server] installs;
+`bench` is in one that only a clone of the repository has.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Subcommands for the journals of a training machine: agent, agent status, sync. The client does the work; here are
-tables and a progress bar."""
+"""Subcommands for the journals of a training machine: agent, agent status, sync. `runstream.agent` does the work; this
+adds options, tables and a progress bar."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runstream._sizes import shown_bytes
 from runstream.commands.failures import fail
 from runstream.commands.output import Column, console, short_id, table
 from runstream.commands.server import from_server
@@ -42,7 +43,7 @@ _dir_option = click.option(
     default=3.0,
     show_default=True,
     metavar="SECONDS",
-    help="After SIGTERM, how long to continue while something is left. A second signal ends it at once.",
+    help="After SIGTERM, how long to continue while something is left to send. A second signal ends it at once.",
 )
 @click.option(
     "--mlflow-listen",
@@ -50,30 +51,30 @@ _dir_option = click.option(
     envvar="RUNSTREAM_MLFLOW_LISTEN",
     show_envvar=True,
     default="",
-    help="Speak MLflow's tracking API there, for scripts on this machine: 127.0.0.1:5000. Includes --stay.",
+    help="Serve MLflow's tracking API there, for scripts on this machine, such as 127.0.0.1:5000. Includes --stay.",
 )
 @click.option(
     "--address",
     envvar="RUNSTREAM_ADDRESS",
     show_envvar=True,
     default="",
-    help="Of --mlflow-listen: where the service is.  [default: that of the login, else 127.0.0.1:50051]",
+    help="For --mlflow-listen: where the service is.  [default: that of the login, else 127.0.0.1:50051]",
 )
 @click.option(
     "--http",
     envvar="RUNSTREAM_MLFLOW_HTTP_ADDRESS",
     show_envvar=True,
     default="",
-    help="Of --mlflow-listen: where the service speaks MLflow's API.  [default: the host of --address, port 5000]",
+    help="For --mlflow-listen: where the service serves MLflow's API.  [default: the host of --address, port 5000]",
 )
 @click.pass_context
 def agent(
     context: click.Context, directory: str, stay: bool, grace: float, mlflow_listen: str, address: str, http: str
 ) -> None:
-    """Bring the journals of this machine to the service, in the foreground.
+    """Send the journals of this machine to the service, in the foreground.
 
-    Training processes start an agent themselves when none runs. Start one yourself where they cannot, or where what
-    they start ends with them (containers, Slurm steps).
+    Training processes start an agent themselves when none runs. Start one yourself where they cannot, or where the
+    processes that they start end with them (containers, Slurm steps).
     """
     context.obj = directory
     if context.invoked_subcommand is None:
@@ -84,7 +85,8 @@ def agent(
 
 
 def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], Companion]:
-    """The port for MLflow, a part of the server, for the agent to open when it has its directory."""
+    """Returns a function with which the agent opens the port for MLflow, once it has its directory. The port is a part
+    of the server's distribution."""
     port = from_server("mlflow_port.command")
     try:
         companion: Callable[[Directory], Companion] = port.prepare(listen, address, http)
@@ -98,7 +100,7 @@ def _mlflow_port(listen: str, address: str, http: str) -> Callable[[Directory], 
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 @click.pass_context
 def status(context: click.Context, directory: str, as_json: bool) -> None:
-    """Show journals, what waits in them, and what the service answers. Works without an agent."""
+    """Show the journals, what waits in them, and what the service has answered. Works without an agent."""
     from runstream.agent.status import read_status
 
     found = read_status(_directory(directory or context.obj))
@@ -120,7 +122,7 @@ def _directory(named: str) -> Directory:
 
 def _show(status: DirectoryStatus) -> None:
     on = console()
-    on.print(f"{status.path}  {_bytes(status.total_bytes)} of {_bytes(status.limit_bytes)}")
+    on.print(f"{status.path}  {shown_bytes(status.total_bytes)} of {shown_bytes(status.limit_bytes)}")
     on.print(_agent_line(status))
     addresses = status.agent.get("addresses", {}) if status.agent_runs else {}
     if addresses:
@@ -141,7 +143,7 @@ def _show(status: DirectoryStatus) -> None:
 
 
 def _show_errors(console: Console, errors: Iterable[tuple[str, str]]) -> None:
-    """Each text once, with whose it is: a service that is away is the error of all journals."""
+    """Prints each error once, with the names that have it: if the service is away, all journals have the same."""
     names: dict[str, list[str]] = {}
     for name, text in errors:
         if text:
@@ -153,7 +155,7 @@ def _show_errors(console: Console, errors: Iterable[tuple[str, str]]) -> None:
 
 def _agent_line(status: DirectoryStatus) -> str:
     if not status.agent_runs:
-        return "no agent runs: the next training process here starts one, or `runstream agent`, or `runstream sync DIR`"
+        return "no agent runs: start one with `runstream agent`; the next training process here starts one as well"
     since = (time.time_ns() // 1000 - int(status.agent.get("started_unix_us", 0))) / 1e6
     stays = ", stays" if status.agent.get("stays") else ""
     return f"the agent runs (pid {status.agent_pid}, version {status.agent.get('version')}, {since:,.0f} s{stays})"
@@ -184,7 +186,7 @@ def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
             f"{one.points_waiting:,}",
             f"{one.acknowledged_points:,}",
             ", ".join(f"{count:,} {reason}" for reason, count in sorted(one.refused.items())) or "0",
-            _bytes(one.bytes),
+            shown_bytes(one.bytes),
         ]
         for one in journals
     ]
@@ -195,23 +197,15 @@ def _show_journals(console: Console, journals: list[JournalStatus]) -> None:
     )
 
 
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1024
-    raise AssertionError
-
-
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--address", default="", help="Send to this service, instead of the ones that the journals name.")
-@click.option("--check", is_flag=True, help="Verify checksums and show what is there. Changes and sends nothing.")
+@click.option("--check", is_flag=True, help="Only verify checksums, and show what the journals contain.")
 def sync(path: Path, address: str, check: bool) -> None:
     """Send what is left in the journals below DIR: a directory of runstream, a single journal, or a copy of one.
 
-    What another copy has brought to the service already is recognised, and stored once. Nothing is deleted. Exit code
-    1: something is damaged, was refused, or is left.
+    Points that were sent from another copy already are recognised, and stored once. Nothing is deleted. Exit code 1:
+    something is damaged, was refused, or is left.
     """
     from runstream.agent.sync import CannotSync
 

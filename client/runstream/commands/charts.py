@@ -28,18 +28,19 @@ class Curve:
 
 
 def draw(title: str, curves: Sequence[Curve], *, width: int, height: int, logarithmic: bool, colours: bool) -> str:
-    """All curves in one frame, with their names above it. Values are finite, on a logarithmic scale positive."""
-    figure = plotext.figure  # the library's only one
+    """Draws all curves in one frame, with their names above it. Values must be finite; on a logarithmic scale,
+    positive."""
+    figure = plotext.figure  # the library has only one
     figure.clear()
     figure.theme("colorless")
-    plotext.terminal.limit(False, False)  # its size is what COLUMNS and LINES say, and those may be of another one
+    plotext.terminal.limit(False, False)  # it would use COLUMNS and LINES, which may be those of another terminal
     figure.plot_size(width, height)
-    # Logarithms and their labels are ours: the library's own scale takes marks of the axis for logarithms already.
+    # Logarithms and labels are computed here, as the library's own scale expects marks that are logarithms already.
     place = math.log10 if logarithmic else float
     low, high = math.inf, -math.inf
     for curve in curves:
         if curve.low:
-            # Up and down, so close together that it is an area.
+            # A line that goes up and down, so close together that it looks like an area.
             edges = [place(value) for pair in zip(curve.low, curve.high, strict=True) for value in pair]
             steps = [step for step in curve.steps for _ in range(2)]
             figure.draw(figure.signal(steps, edges, marker=plotext.marker("braille", _BAND)).lines())
@@ -57,7 +58,7 @@ def draw(title: str, curves: Sequence[Curve], *, width: int, height: int, logari
 
 
 def _heading(title: str, labels: Sequence[str], width: int) -> list[str]:
-    """Title and names, in as many lines as they need; a name is not broken."""
+    """The title and the names of the curves, in as many lines as they need. A name is never broken."""
     colours = list(_COLOURS)
     names = [click.style("━━ ", fg=colours[at % len(colours)]) + label for at, label in enumerate(labels)]
     lines = [click.style(title, bold=True)]
@@ -83,7 +84,8 @@ def _mark_axes(figure: object, curves: Sequence[Curve], low: float, high: float,
 
 
 def _marks(low: float, high: float, *, logarithmic: bool) -> list[float]:
-    """Of a logarithmic scale, powers of ten where there are enough of them: what is between two has a meaning then."""
+    """Where the vertical axis has marks. On a logarithmic scale these are powers of ten, if there are enough of
+    them."""
     decades = range(math.ceil(low), math.floor(high) + 1) if logarithmic else range(0)
     if len(decades) >= _TICKS - 2:
         return list(map(float, decades[:: math.ceil(len(decades) / _TICKS)]))

@@ -1,4 +1,4 @@
-"""Subcommand exec: runs a program as a run. The client does the work."""
+"""Subcommand exec: runs a program as a run. `runstream.exec` does the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runstream.commands.options import address_option
 @click.option("--name", help="The run's name.  [default: the service makes one up]")
 @click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A param of the run; may be repeated.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the run; may be repeated.")
-@click.option("--job", metavar="ID", help="The same id, the same run: on all nodes, and after a restart.")
+@click.option("--job", metavar="ID", help="Commands with the same id share a run: on all nodes, and after a restart.")
 @click.option("--quiet", is_flag=True, help="Print no link to the run.")
 @address_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -31,7 +31,8 @@ def execute(
 ) -> None:
     """Run COMMAND as a run: runstream exec --experiment digits -- python train.py
 
-    Clients of runstream and of MLflow in it, in all ranks, log to this run. Its exit status ends the run, and is ours.
+    Clients of runstream and of MLflow in the program, in all ranks, log to this run. The exit status of COMMAND ends
+    the run, and is that of runstream exec.
     """
     with in_one_line():
         from runstream.exec.command import pairs, run

@@ -25,7 +25,7 @@ def in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError:
-        raise  # the group says what to install
+        raise  # runstream.cli says what to install
     except Exception as error:
         message = _message_of(error)
         if message is None:
@@ -34,13 +34,13 @@ def in_one_line() -> Iterator[None]:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Ends the command."""
+    """Prints the message and ends the command."""
     click.echo(_in_lines(f"runstream: {mask_secrets(message)}"), err=True)
     sys.exit(code)
 
 
 def _in_lines(message: str) -> str:
-    """For a terminal, between words; elsewhere, and for programs that read it, as it is."""
+    """The message, wrapped between words for a terminal; unchanged elsewhere, for programs that read it."""
     if not sys.stderr.isatty():
         return message
     import shutil
@@ -52,7 +52,7 @@ def _in_lines(message: str) -> str:
 
 
 def _message_of(error: Exception) -> tuple[str, int] | None:
-    """Message and exit code of an error that a person may meet; None: it is a bug."""
+    """Message and exit code of an expected error; None if it is a bug."""
     if _is(error, "runstream_service.errors.startup", "StartupError"):
         return str(error), error.exit_code  # type: ignore[attr-defined]
     if _is(error, "runstream_service.errors.core", "CoreError"):
@@ -65,6 +65,6 @@ def _message_of(error: Exception) -> tuple[str, int] | None:
 
 
 def _is(error: Exception, module: str, name: str) -> bool:
-    """isinstance, without an import: what was never imported has raised nothing."""
+    """As isinstance, but without importing the class: if it was never imported, it was not raised."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(error, kind)

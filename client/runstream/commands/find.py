@@ -1,4 +1,4 @@
-"""Finding a run by what a person knows of it: its id, the beginning of its id, or its name."""
+"""Finds a run by its id, the beginning of its id, or its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PREFIX = re.compile(r"[0-9a-f]{1,31}")
 
 
 def open_client(address: str | None) -> runstream.Client:
-    """The client of a command. It starts programs (a browser), but never continues in a fork."""
+    """The client of a command. (Commands may start a browser, but never continue in a forked child.)"""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     import runstream
 
@@ -27,7 +27,8 @@ def open_client(address: str | None) -> runstream.Client:
 
 
 def find_run(client: runstream.Client, text: str, *, deleted: bool = False) -> str:
-    """The id of the run that is meant. Ends the command if there is none, or more than one."""
+    """The id of the run with this id, beginning of an id, or name. Ends the command if there is none, or more than
+    one."""
     plain = text.strip().replace("-", "")
     if _WHOLE.fullmatch(plain):
         return plain.lower()
@@ -54,18 +55,18 @@ def _several(text: str, found: Sequence[runstream.RunInfo]) -> str:
         for run in found[:_CANDIDATES]
     ]
     which = f"more than {_CANDIDATES}" if len(found) > _CANDIDATES else f"{len(lines)}"
-    return f"{text!r} may be any of {which} runs; give the id, or more of it:{''.join(lines)}"
+    return f"{text!r} may be any of {which} runs; use the id, or more of it:{''.join(lines)}"
 
 
 def find_runs(client: runstream.Client, texts: tuple[str, ...]) -> list[str]:
-    """The ids of several."""
+    """The ids of several runs, as `find_run` finds them."""
     return [find_run(client, text) for text in texts]
 
 
 def find_experiment(
     client: runstream.Client, text: str, hint: str = "`runstream ls` lists them"
 ) -> runstream.Experiment:
-    """By name, else by id. Ends the command if there is none, with a hint."""
+    """The experiment with this name, else with this id. Ends the command, with a hint, if there is none."""
     import runstream
 
     try:
@@ -80,17 +81,17 @@ def find_experiment(
 
 
 def link_to(client: runstream.Client, run_id: str) -> str:
-    """The page of a run."""
+    """The URL of a run's page."""
     from runstream.mlflow.address import http_url_here
 
     return f"{http_url_here(client.address, os.environ)}/r/{run_id}"
 
 
 def _filter(text: str) -> str:
-    """In the language of searches. A name in quotes of both kinds cannot be written in it."""
+    """The search for a name, or the beginning of an id. It cannot express a name with both kinds of quotes."""
     quote = '"' if "'" in text else "'"
     if quote in text:
-        fail(f"{text!r}: with quotes of both kinds, give the id", 2)
+        fail(f"the name {text!r} has both kinds of quotes, so it cannot be searched for; use the run's id", 2)
     by_name = f"attributes.run_name = {quote}{text}{quote}"
     start = text.strip().lower().replace("-", "")
     return f"{by_name} OR attributes.run_id LIKE '{start}%'" if _PREFIX.fullmatch(start) else by_name

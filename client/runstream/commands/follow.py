@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
 
 import runstream
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from runstream.commands.output import to_json, utc
 
 
 def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int | None, *, as_json: bool) -> None:
@@ -20,7 +16,7 @@ def follow(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int
     for update in client.tail(run_id, keys or None, rank=rank):
         if update.replayed and not replayed:
             # Happens only after minutes without a connection, or when another database server took over.
-            sys.stderr.write("runstream: some points came while the service was out of reach; continuing from now\n")
+            sys.stderr.write("runstream: points that came while the service was out of reach are not shown\n")
         replayed = update.replayed
         if not replayed:
             for series in update.series:
@@ -34,21 +30,17 @@ def _points(series: runstream.SeriesColumns) -> Iterator[runstream.Point]:
 
 
 def _text_line(key: str, point: runstream.Point) -> str:
-    time = (_EPOCH + timedelta(microseconds=point.time_unix_us)).isoformat(timespec="milliseconds")
     attempt = f" attempt={point.attempt}" if point.attempt else ""
-    return f"{time.replace('+00:00', 'Z')} {key} rank={point.rank}{attempt} step={point.step} {point.value!r}\n"
+    return f"{utc(point.time_unix_us)} {key} rank={point.rank}{attempt} step={point.step} {point.value!r}\n"
 
 
 def _json_line(key: str, point: runstream.Point) -> str:
-    """JSON has no NaN and no infinities: they are texts, as in protobuf's JSON."""
-    finite = math.isfinite(point.value)
-    word = "NaN" if math.isnan(point.value) else "Infinity" if point.value > 0 else "-Infinity"
     record = {
         "key": key,
         "rank": point.rank,
         "attempt": point.attempt,
         "step": point.step,
         "time_unix_us": point.time_unix_us,
-        "value": point.value if finite else word,
+        "value": point.value,
     }
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return to_json(record) + "\n"

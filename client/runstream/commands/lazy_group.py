@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are used: what one command needs, the others need not wait for."""
+"""A group whose commands are imported when they are used, so that no command waits for the imports of another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runstream.cli import DISTRIBUTIONS
 
 
 class LazyGroup(click.Group):
-    """`sections`: (heading in the help, a package) -> name of a command -> "module:name", below that package."""
+    """`sections`: (heading in the help, package) -> name of a command -> "module:name" below that package."""
 
     def __init__(self, *args: Any, sections: Mapping[tuple[str, str], Mapping[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,13 +47,14 @@ class LazyGroup(click.Group):
 
 
 def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--version. The version is read when somebody asks for it: that takes longer than most commands need to start."""
+    """Adds --version. The version is read only when it is asked for, as that takes longer than most commands need to
+    start."""
 
     def show(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
         if wanted and not ctx.resilient_parsing:
-            from importlib.metadata import version
+            from runstream._version import version
 
-            click.echo(f"runstream, version {version('runstream')}")
+            click.echo(f"runstream, version {version()}")
             ctx.exit()
 
     return click.option(

@@ -1,4 +1,4 @@
-"""Subcommands of a training machine, whose work the client does: login, logout, doctor."""
+"""Subcommands login, logout and doctor. `runstream.login` and `runstream.doctor` do the work."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from runstream.commands.options import address_option
 
 @click.command()
 @click.argument("url")
-@click.option("--grpc-address", default="", help="If it is not at port 50051 of the same host.")
-@click.option("--workspace", default="", help="Of several that the token is for.  [default: the token decides]")
+@click.option("--grpc-address", default="", help="The gRPC address, if it is not port 50051 of the same host.")
+@click.option("--workspace", default="", help="The workspace, if the token is for several.")
 @click.option(
-    "--ca", default="", metavar="PATH", help="PEM file of the authority to trust.  [default: RUNSTREAM_TLS_CA]"
+    "--ca", default="", metavar="PATH", help="PEM file of the certificate authority.  [default: RUNSTREAM_TLS_CA]"
 )
 def login(url: str, grpc_address: str, workspace: str, ca: str) -> None:
     """Store address and token for all programs of this user. URL is https://host:5000 or grpcs://host:50051.
@@ -44,7 +44,7 @@ def logout() -> None:
     "--http",
     envvar="RUNSTREAM_MLFLOW_HTTP_ADDRESS",
     show_envvar=True,
-    help="Where the service speaks MLflow's API.  [default: the same host, port 5000]",
+    help="Where the service serves MLflow's API.  [default: the same host, port 5000]",
 )
 @click.option(
     "--dir",
@@ -54,7 +54,7 @@ def logout() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def doctor(address: str | None, http: str | None, directory: Path | None, as_json: bool) -> None:
-    """Check what is between a training process here and the service, and say what to do.
+    """Check the way from a training process here to the service, and say what to do.
 
     Exit code 1: something is broken, so that points do not arrive.
     """

@@ -9,7 +9,7 @@ import click
 
 
 def address_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where the service is, over gRPC."""
+    """Adds --address, the address of the service over gRPC."""
     return click.option(
         "--address",
         envvar="RUNSTREAM_ADDRESS",

@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 STATUS_STYLES = {"RUNNING": "cyan", "SCHEDULED": "blue", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
 _ANY_WIDTH = 100_000  # into a pipe, nothing is cut off
 _GAP = 2  # between columns
-_LEAST_TEXT, _LEAST_NAME = 6, 12  # characters that are left of a text, and of the name of its column
+_LEAST_TEXT, _LEAST_NAME = 6, 12  # a text, and the name of its column, are never cut to fewer characters
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 class Column(NamedTuple):
-    """`shown` makes the text of a value for people; None is empty. `style` is rich's, or makes it from the value.
+    """A column of a table. `shown` turns a value into text for people; None becomes an empty text. `style` is one of
+    rich's, or a function of the value.
 
-    Where the terminal is too narrow, the ends of long texts are cut off; never those of numbers, ids and times, whose
-    rest would say something else or nothing.
+    On a narrow terminal, long texts are cut; numbers, ids and times never are, as a part of them would be misleading.
     """
 
     name: str
     is_number: bool = False
     shown: Callable[[Any], str] = str
     style: str | Callable[[Any], str] = ""
-    wraps: bool = False  # a long text continues in the next line
-    is_whole: bool = False  # a text of which nothing is cut off
+    wraps: bool = False  # a long text is continued on the next line
+    is_whole: bool = False  # a text that is never cut
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--json and --csv, as the parameter `form`: table, json or csv."""
+    """Adds --json and --csv, as the parameter `form`: table, json or csv."""
     as_json = click.option("--json", "form", flag_value="json", help="One JSON object a line.")
     as_csv = click.option("--csv", "form", flag_value="csv", help="CSV with a header.")
     return as_json(as_csv(click.option("--table", "form", flag_value="table", default="table", hidden=True)(command)))
 
 
 def show_rows(form: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
-    """Prints rows in one of the three forms. `empty` is for people, if there are none."""
+    """Prints rows in one of the three forms. `empty` is printed instead of a table without rows."""
     if form == "json":
         for row in rows:
             click.echo(to_json({column.name: value for column, value in zip(columns, row, strict=True)}))
@@ -64,8 +64,7 @@ def show_rows(form: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
-    """In the look of all commands, as wide as the terminal at most. Columns at the right that have no room are named
-    below it."""
+    """A table in the style of all commands, not wider than the terminal. Columns that do not fit are named below it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -85,14 +84,15 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
     for row in cells:
         made.add_row(*(Text(*cell) for cell in row[: len(widths)]))
     if left_out := [column.name for column in columns[len(widths) :]]:
-        made.caption = Text(f"no room for {', '.join(left_out)}: widen the terminal, or take --json", "dim")
+        made.caption = Text(f"no room for {', '.join(left_out)}: widen the terminal, or use --json", "dim")
         made.caption_justify = "left"
     return made
 
 
 def fitted(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """Of the columns that fit, at least one. The widest texts give way first, so that short ones stay whole."""
-    widths = [min(width, room) for width in widths]  # of a text of a million characters, too
+    """The widths of the columns that fit, at least of one. The widest texts are cut first, so that short ones stay
+    whole."""
+    widths = [min(width, room) for width in widths]  # so that a text of a million characters takes no time below
     fit = list(widths)
     shrinking = [at for at, column in enumerate(columns) if not (column.is_number or column.is_whole)]
     least = [max(_LEAST_TEXT, min(_width(column.name), _LEAST_NAME)) for column in columns]
@@ -119,21 +119,21 @@ def _cell(column: Column, value: Any) -> tuple[str, str]:
     if value is None:
         return "", ""
     shown = column.shown(value)
-    # A value may hold anything, also what moves the cursor of a terminal.
+    # A value may contain anything, even characters that move the cursor of a terminal.
     text = shown if shown.isprintable() else "".join(ch if ch.isprintable() or ch == "\n" else "\ufffd" for ch in shown)
     style = column.style(value) if callable(column.style) else column.style
     return (text if column.wraps else text.replace("\n", " ")), style
 
 
 def console() -> Console:
-    """Colours on a terminal alone, and lines of any length elsewhere."""
+    """A console that writes colours only to a terminal, and lines of any length elsewhere."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _ANY_WIDTH)
 
 
 def print_all(*parts: RenderableType) -> None:
-    """Prints them below each other, with an empty line between two."""
+    """Prints parts below each other, with an empty line between them."""
     on = console()
     for at, part in enumerate(parts):
         if at:
@@ -142,7 +142,7 @@ def print_all(*parts: RenderableType) -> None:
 
 
 def to_json(record: Any) -> str:
-    """JSON has no NaN and no infinities: they are texts, as in protobuf's JSON."""
+    """A record as JSON. NaN and infinities, which JSON does not have, become texts, as in protobuf's JSON."""
     return json.dumps(_plain(record), ensure_ascii=False)
 
 
@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def short_id(run_id: str) -> str:
-    """The beginning of a run's id, by which a person recognises it, and which commands accept; "?" without an id."""
+    """The beginning of a run's id, which people recognise and commands accept; "?" without an id."""
     return run_id[:8] or "?"
 
 
@@ -165,7 +165,7 @@ def status_style(status: str) -> str:
 
 
 def number(value: float) -> str:
-    """A value of a metric, in about six characters."""
+    """A value of a metric as text, about six characters long."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Inf" if value > 0 else "-Inf"
     if value == int(value) and abs(value) < 1e6:
@@ -174,7 +174,7 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The two largest units: 2 h 5 min."""
+    """A duration in its two largest units, such as 2 h 5 min."""
     if isinstance(seconds, float) and 0 < seconds < 10:
         return f"{seconds:.1f} s"
     left = max(0, int(seconds))
@@ -187,14 +187,14 @@ def duration(seconds: float) -> str:
 
 
 def ago(unix_us: int) -> str:
-    """How long ago: the largest unit."""
+    """How long ago a time was, in the largest unit, such as 3 h ago."""
     seconds = time.time() - unix_us / 1e6
     words = duration(max(0, int(seconds))).split()
     return f"{words[0]} {words[1]} ago"
 
 
 def utc(unix_us: int) -> str:
-    """ISO 8601 in UTC, to the millisecond."""
+    """A time in ISO 8601, in UTC, to the millisecond."""
     from datetime import datetime, timedelta, timezone
 
     at = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=unix_us)
@@ -202,17 +202,17 @@ def utc(unix_us: int) -> str:
 
 
 def local(unix_us: int) -> str:
-    """The local time."""
+    """A time in the local time zone, to the second."""
     from datetime import datetime
 
     try:
         return f"{datetime.fromtimestamp(unix_us / 1e6):%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):  # beyond what the system's clock knows
+    except (ValueError, OverflowError, OSError):  # beyond the range of the system's clock
         return utc(unix_us)
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; 80 elsewhere."""
+    """The number of columns of the terminal; 80 elsewhere."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or 80
     except (OSError, ValueError):

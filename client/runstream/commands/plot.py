@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import runstream
 
 _HEIGHT = 22
-_DOTS = 2  # of a character, side by side
+_DOTS = 2  # side by side in one character
 _PNG_BUCKETS = 1_500
 
 
@@ -32,8 +32,8 @@ _PNG_BUCKETS = 1_500
     "--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Smoothing from 0 to 1, as TensorBoard's."
 )
 @click.option("--ranks", is_flag=True, help="All ranks: their mean, between their least and greatest values.")
-@click.option("--rank", type=int, help="This rank.  [default: the lowest]")
-@click.option("--png", metavar="FILE", help="Write a picture instead.")
+@click.option("--rank", type=int, help="Only this rank.  [default: the lowest]")
+@click.option("--png", metavar="FILE", help="Write a PNG file instead.")
 @address_option
 def plot(
     run: str,
@@ -64,12 +64,12 @@ def plot(
             _write_png(png, title, curves, logarithmic=logarithmic)
             click.echo(png)
         else:
-            look = {"logarithmic": logarithmic, "colours": sys.stdout.isatty()}
-            click.echo(draw(title, curves, width=terminal_width(), height=_HEIGHT, **look))
+            style = {"logarithmic": logarithmic, "colours": sys.stdout.isatty()}
+            click.echo(draw(title, curves, width=terminal_width(), height=_HEIGHT, **style))
 
 
 def _curves(client: runstream.Client, run_id: str, keys: Sequence[str], rank: int | None, buckets: int) -> list[Curve]:
-    """One rank's: the mean of each bucket."""
+    """The curves of one rank: the mean of each bucket."""
     curves = {key: Curve(key) for key in keys}
     for series in client.chart(run_id, keys, rank=rank, max_buckets=buckets):
         curve = curves[series.key]
@@ -113,7 +113,7 @@ def _prepare(curve: Curve, smooth: float, *, logarithmic: bool) -> None:
 
 
 def _smoothed(values: Sequence[float], weight: float) -> list[float]:
-    """An exponential moving average, corrected at its beginning for having started from nothing."""
+    """An exponential moving average, corrected for its start at zero."""
     if weight == 0:
         return list(values)
     smoothed, last, seen = [], 0.0, 1.0

@@ -46,13 +46,13 @@ def tail(run: str, keys: tuple[str, ...], rank: int | None, as_json: bool, addre
 @click.option(
     "--output",
     required=True,
-    help="A file, or a directory (that exists, or ends with /) for one file a run.",
+    help="A file; or a directory (one that exists, or ends with /), for one file per run.",
 )
 @address_option
 def export(run: str | None, experiment: str | None, format_: str, output: str, address: str | None) -> None:
     """Write all points of RUN, or of an experiment, to Parquet or CSV."""
     if (run is None) == (experiment is None):
-        raise click.UsageError("give either RUN or --experiment")
+        raise click.UsageError("name either RUN or --experiment")
     with in_one_line():
         from runstream.export.command import Job
         from runstream.export.command import export as write
@@ -115,7 +115,7 @@ def history(
 
 
 def no_such_metric(client: runstream.Client, run_id: str, key: str) -> str:
-    """With the names that come near."""
+    """The message for a metric that a run does not have, with similar names."""
     import difflib
 
     keys = sorted({point.key for point in client.latest(run_id)})

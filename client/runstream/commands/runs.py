@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import runstream
 
 _LONG_NUMBER = 12  # characters
-_OUTPUT = "runstream.output"  # of `runstream exec`: a page of text
+_OUTPUT = "runstream.output"  # a tag of `runstream exec`: a page of text
 
 
 @click.command()
@@ -129,7 +129,7 @@ def _seconds(run: runstream.RunInfo) -> float:
 def _latest_values(
     client: runstream.Client, run_ids: Sequence[str], keys: Iterable[str] | None
 ) -> dict[tuple[str, str], float]:
-    """By run and key: the lowest rank's, of its newest attempt."""
+    """The latest value of the lowest rank, of its newest attempt, by run and key."""
     found: dict[tuple[str, str], tuple[int, int, float]] = {}
     for point in client.latest(run_ids, keys):
         place = (-point.rank, point.attempt, point.value)
@@ -195,7 +195,7 @@ _LATEST = (
 
 
 def _latest_rows(latest: Sequence[runstream.LatestPoint]) -> list[list[Any]]:
-    """A row per key: the lowest rank's latest point, and how far the ranks are apart."""
+    """A row per key: the latest point of the lowest rank, and the range over all ranks."""
     by_key: dict[str, dict[int, runstream.LatestPoint]] = {}
     for point in latest:
         ranks = by_key.setdefault(point.key, {})
@@ -213,13 +213,13 @@ def _latest_rows(latest: Sequence[runstream.LatestPoint]) -> list[list[Any]]:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN ...")
-@click.option("--all", "everything", is_flag=True, help="What is the same in all of them, too.")
+@click.option("--all", "everything", is_flag=True, help="Also what is the same in all of them.")
 @output_options
 @address_option
 def compare(runs: tuple[str, ...], everything: bool, form: str, address: str | None) -> None:
     """Show where RUNs differ: params, tags, and the latest values of their metrics."""
     if len(runs) < 2:
-        raise click.UsageError("give at least two runs")
+        raise click.UsageError("name at least two runs")
     with in_one_line(), open_client(address) as client:
         found = [client.get_run(run_id) for run_id in find_runs(client, runs)]
         latest = _latest_values(client, [run.run_id for run in found], None)
@@ -247,7 +247,7 @@ def _differences(
 
 
 def _param(value: str) -> str:
-    """A number with many digits, such as 0.0012589254117941675, in few."""
+    """A param as text; a number with many digits, such as 0.0012589254117941675, is shortened."""
     try:
         return number(float(value)) if len(value) > _LONG_NUMBER else value
     except ValueError:
@@ -273,8 +273,8 @@ def open_page(run: str, only_print: bool, address: str | None) -> None:
 
 @click.command()
 @click.argument("run")
-@click.option("--key", "keys", multiple=True, help="Instead, delete this metric, for good; may be repeated.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--key", "keys", multiple=True, help="Delete only this metric, for good; may be repeated.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @address_option
 def delete(run: str, keys: tuple[str, ...], yes: bool, address: str | None) -> None:
     """Delete RUN, which `runstream restore` undoes; or single metrics of it, of all ranks, for good."""
@@ -311,7 +311,7 @@ def move(runs: tuple[str, ...], experiment: str, create: bool, address: str | No
     """Move RUN to EXPERIMENT, with its points, params, tags and models; its files keep their place."""
     with in_one_line(), open_client(address) as client:
         run_ids = find_runs(client, runs)
-        hint = "--create makes it, `runstream ls` lists those that there are"
+        hint = "--create makes it, `runstream ls` lists the others"
         where: str | int = experiment if create else find_experiment(client, experiment, hint).experiment_id
         for run_id in run_ids:
             moved = client.move_run(run_id, where, create=create)
@@ -326,7 +326,7 @@ def move(runs: tuple[str, ...], experiment: str, create: bool, address: str | No
 def retention(experiment: str, days: int | None, forever: bool, address: str | None) -> None:
     """Set how long the points of EXPERIMENT are kept."""
     if (days is None) != forever:
-        raise click.UsageError("give either --days or --forever")
+        raise click.UsageError("use either --days or --forever")
     with in_one_line(), open_client(address) as client:
         client.set_retention(experiment, days)
         kept = f"{days} days" if days else "forever"

@@ -1,4 +1,4 @@
-"""Where the command line meets the server, which is a distribution of its own and may not be installed."""
+"""Imports modules of the server, which is a distribution of its own and may not be installed."""
 
 from __future__ import annotations
 

@@ -45,13 +45,14 @@ class _Row:
 
 
 class _Rates:
-    """Steps per second of each run, between two looks."""
+    """Steps per second of each run, between two updates."""
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[int, int, float]] = {}  # run -> step, its time, rate
 
     def of(self, run_id: str, step: int, time_unix_us: int) -> float | None:
-        """From the times that the points carry, so that it does not matter when somebody looks."""
+        """The rate of a run since its point before; None if that is unknown. It comes from the times of the points, so
+        it does not depend on when they are read."""
         before = self._before.get(run_id)
         if before is None or time_unix_us < before[1]:
             self._before[run_id] = step, time_unix_us, -1.0
@@ -66,9 +67,9 @@ class _Rates:
 @click.command()
 @click.argument("experiment", required=False)
 @click.option("-m", "--metric", help="The metric to show.  [default: loss, or the first one]")
-@click.option("--interval", type=click.FloatRange(0.5), default=2.0, show_default=True, help="Seconds between looks.")
+@click.option("--interval", type=click.FloatRange(0.5), default=2.0, show_default=True, help="Seconds between updates.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=30, show_default=True, help="The most runs.")
-@click.option("--once", is_flag=True, help="Look once; so it does where stdout is no terminal.")
+@click.option("--once", is_flag=True, help="Print the table once and end, as it does if stdout is not a terminal.")
 @output_options
 @address_option
 def top(
@@ -80,7 +81,7 @@ def top(
     form: str,
     address: str | None,
 ) -> None:
-    """Show the running runs, of EXPERIMENT or of all, until Ctrl-C: those that are silent for longest first."""
+    """Show the running runs, of EXPERIMENT or of all, until Ctrl-C: first those without new points for longest."""
     with in_one_line(), open_client(address) as client:
         where = None if experiment is None else find_experiment(client, experiment).experiment_id
         rates = _Rates()
@@ -117,7 +118,7 @@ def _live(look: Callable[[], list[_Row]], interval: float) -> None:
 
 
 def _page(rows: Sequence[_Row], problem: str) -> RenderableType:
-    """`problem`: why the rows are those of an earlier look."""
+    """The page with the table. `problem`: why the rows are not up to date; empty if they are."""
     from rich.console import Group
     from rich.text import Text
 

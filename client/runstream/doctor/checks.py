@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class State(enum.Enum):
-    """How it stands. BROKEN makes the command fail."""
+    """The outcome of a check. BROKEN makes the command fail."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,20 +26,20 @@ class Check:
 
 
 def ok(name: str, found: str) -> Check:
-    """Nothing to do."""
+    """The result of a check that found nothing wrong."""
     return Check(name, State.OK, found)
 
 
 def warning(name: str, found: str, hint: str) -> Check:
-    """It works, but perhaps not as wanted."""
+    """The result of a check that found something which works, but perhaps not as intended."""
     return Check(name, State.WARNING, found, hint)
 
 
 def broken(name: str, found: str, hint: str) -> Check:
-    """Points do not arrive like this."""
+    """The result of a check that found why points cannot arrive."""
     return Check(name, State.BROKEN, found, hint)
 
 
 def skipped(name: str, found: str) -> Check:
-    """It could not be checked."""
+    """The result of a check that could not be made."""
     return Check(name, State.SKIPPED, found)

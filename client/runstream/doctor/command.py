@@ -24,7 +24,8 @@ _COLOURS = {State.OK: "32", State.WARNING: "33", State.BROKEN: "31", State.SKIPP
 
 
 def run(*, address: str | None, http: str | None, directory: Path | None, as_json: bool) -> int:
-    """Prints the checks as they are made; returns the exit code: 1 if something is broken."""
+    """Checks the way from a training process here to the service, and prints each result. Returns the exit code: 1 if
+    something is broken."""
     checks: list[Check] = []
     for check in _all(address, http, directory, os.environ):
         checks.append(check)
@@ -38,7 +39,7 @@ def run(*, address: str | None, http: str | None, directory: Path | None, as_jso
 
 
 def any_broken(checks: Iterable[Check]) -> bool:
-    """Whether points do not arrive."""
+    """Whether any check found why points cannot arrive."""
     return any(check.state is State.BROKEN for check in checks)
 
 
@@ -48,7 +49,7 @@ def _all(address: str | None, http: str | None, directory: Path | None, environ:
         endpoint = resolve(address, environ, project=Project.find())
         http_url = http_url_of(endpoint.address, http) if http else http_url_here(endpoint.address, environ)
     except ValueError as error:
-        yield broken("address", str(error), "correct it: --address, --http, runstream.toml, or the variable")
+        yield broken("address", str(error), "correct it in --address, --http, runstream.toml, or the variable")
     else:
         yield from check_service(endpoint, http_url)
     yield from check_node(directory, environ)
@@ -56,7 +57,7 @@ def _all(address: str | None, http: str | None, directory: Path | None, environ:
 
 
 def rendered(check: Check, *, colours: bool, width: int) -> str:
-    """A check as text, its hint below it."""
+    """A check as text, with its hint below it."""
     mark = f"{_MARKS[check.state]:<7}"
     lead = f"\x1b[{_COLOURS[check.state]}m{mark}\x1b[0m" if colours else mark
     wrap = textwrap.TextWrapper(max(40, width - 20), break_long_words=False, break_on_hyphens=False)
@@ -67,11 +68,16 @@ def rendered(check: Check, *, colours: bool, width: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m runstream.doctor`, for installations of the client alone."""
-    parser = argparse.ArgumentParser("python -m runstream.doctor", description=run.__doc__)
+    """`python -m runstream.doctor`, for installations without the command `runstream`."""
+    parser = argparse.ArgumentParser(
+        "python -m runstream.doctor",
+        description="Check the way from a training process here to the service. Exit code 1: something is broken.",
+    )
     parser.add_argument("--address", help="where the service is; default: RUNSTREAM_ADDRESS, else 127.0.0.1:50051")
-    parser.add_argument("--http", help="where it speaks MLflow's API; default: the same host, port 5000")
-    parser.add_argument("--dir", type=Path, help="the directory with the journals; default: as training chooses")
+    parser.add_argument("--http", help="where it serves MLflow's API; default: the same host, port 5000")
+    parser.add_argument(
+        "--dir", type=Path, help="the directory with the journals; default: the one that a training process here uses"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parsed = parser.parse_args(arguments)
     return run(address=parsed.address, http=parsed.http, directory=parsed.dir, as_json=parsed.json)

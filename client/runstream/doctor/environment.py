@@ -1,24 +1,25 @@
-"""Variables that change how connections are made."""
+"""Checks of variables that change how connections are made."""
 
 from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator, Mapping
 
+from runstream import _settings
 from runstream.doctor.checks import Check, ok, warning
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-# What gRPC does with them.
+# Variables of gRPC, and what they cause.
 _HARMFUL = {
     "GRPC_TRACE": "gRPC writes a log that is longer than the points; unset it",
-    "GRPC_POLL_STRATEGY": "gRPC waits for its sockets in another way than it is tested with; unset it",
-    "GRPC_EXPERIMENTS": "gRPC behaves in another way than it is tested with; unset it",
+    "GRPC_POLL_STRATEGY": "gRPC waits for its sockets in a way that runstream is not tested with; unset it",
+    "GRPC_EXPERIMENTS": "gRPC behaves in a way that runstream is not tested with; unset it",
     "GRPC_ENABLE_FORK_SUPPORT": "a process that reads with runstream.Client and forks may hang; unset it",
 }
 
 
 def check_environment(environ: Mapping[str, str], http_url: str) -> Iterator[Check]:
-    """One line for proxies, and one for each variable that may hurt."""
+    """Yields one result for proxies, and one for each variable that may do harm."""
     yield _proxies(environ, http_url)
     found = [name for name in _HARMFUL if environ.get(name)]
     if environ.get("GRPC_VERBOSITY", "").upper() == "DEBUG":
@@ -26,14 +27,13 @@ def check_environment(environ: Mapping[str, str], http_url: str) -> Iterator[Che
     for name in found:
         yield warning("environment", f"{name}={environ[name]}", _HARMFUL[name])
     if not found:
-        yield ok("environment", "no variable of gRPC that hurts")
+        yield ok("environment", "no variable of gRPC that does harm")
 
 
 def _proxies(environ: Mapping[str, str], http_url: str) -> Check:
     named = [name for name in _PROXIES if environ.get(name)]
-    if environ.get("RUNSTREAM_HTTP_PROXY", "").strip().lower() in ("1", "true", "yes", "on"):
-        used = next((name for name in ("grpc_proxy", "https_proxy", "http_proxy") if environ.get(name)), "")
-        if used:
+    if _settings.uses_http_proxy(environ):
+        if used := _settings.http_proxy_variable(environ):
             return warning(
                 "proxy",
                 f"points go through the proxy in {used}, as RUNSTREAM_HTTP_PROXY says",

@@ -1,15 +1,15 @@
-"""Checks of this node: the directory with the journals, and the agent that brings them to the service."""
+"""Checks of this node: the directory with the journals, and the agent that sends them."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from runstream._sizes import shown_bytes
+from runstream._version import version
 from runstream.doctor.checks import Check, broken, ok, skipped, warning
-from runstream.doctor.service import client_version
 from runstream.journal import Directory
 from runstream.journal.layout import DAMAGED, WRITER_LOCK
 from runstream.journal.locks import is_locked
@@ -19,7 +19,7 @@ _FULL = 0.9
 
 
 def check_node(path: Path | None, environ: Mapping[str, str]) -> Iterator[Check]:
-    """All checks of one directory: the one at `path`, or the one that a training process here would use."""
+    """Yields all checks of one directory: the one at `path`, or the one that a training process here would use."""
     try:
         directory = Directory.choose(environ) if path is None else Directory.open(path)
     except OSError as error:
@@ -44,7 +44,9 @@ def _space(directory: Directory) -> Check:
     status = os.statvfs(directory.path)
     free = status.f_bavail * status.f_frsize
     used, limit = directory.total_bytes(), directory.limit_bytes
-    found = f"journals take {_size(used)} of at most {_size(limit)}; {_size(free)} are free on the disk"
+    found = (
+        f"journals take {shown_bytes(used)} of at most {shown_bytes(limit)}; {shown_bytes(free)} are free on the disk"
+    )
     if used >= limit:
         hint = "new points are refused: see why the agent does not send, or raise RUNSTREAM_DIR_BYTES"
         return broken("space", found, hint)
@@ -64,8 +66,9 @@ def _damage(directory: Directory) -> Check:
         return ok("damage", "none")
     return warning(
         "damage",
-        f"{len(texts)} damaged parts of journals were set aside, the last in {max(texts, key=_changed_s)}",
-        "these texts say what was lost; check the disk, and delete them when they are read",
+        f"{len(texts)} damaged parts of journals were set aside, the last one described in "
+        f"{max(texts, key=_changed_s)}",
+        "these texts say what was lost; check the disk, and delete them once you have read them",
     )
 
 
@@ -77,7 +80,7 @@ def _changed_s(path: Path) -> float:
 
 
 def _waiting(directory: Directory) -> list[Path]:
-    """Journals whose writers are gone, so that nobody but the agent ends them."""
+    """Journals whose writers are gone, so that only an agent can finish them."""
     return [path for path in directory.journals() if not is_locked(path / WRITER_LOCK)]
 
 
@@ -94,27 +97,19 @@ def _agent(directory: Directory, left: list[Path]) -> Check:
             return warning(
                 "agent",
                 f"none runs, and {len(left)} journals of processes that have ended wait for one",
-                f"run `runstream sync {directory.path}`; the next training process here starts one, too",
+                f"run `runstream sync {directory.path}`, or wait for the next training process here, which starts one",
             )
         return ok("agent", "none runs; a training process starts one")
-    status = _status(directory)
-    pid, version = status.get("pid") or directory.agent_pid(), str(status.get("version") or "")
-    found = f"process {pid}" + (f", version {version}" if version else "")
+    status = directory.read_agent_status()
+    pid, agent_version = status.get("pid") or directory.agent_pid(), str(status.get("version") or "")
+    found = f"process {pid}" + (f", version {agent_version}" if agent_version else "")
     errors = _errors(status)
     if errors:
-        return broken("agent", f"{found}: {'; '.join(errors)}", f"its log {directory.agent_log_path} says more")
-    if version and version != client_version():
-        hint = "it ends when everything is sent, and the next one is of this version; end it to have that now"
-        return warning("agent", f"{found}, and this is {client_version()}", hint)
+        return broken("agent", f"{found}: {'; '.join(errors)}", f"see its log, {directory.agent_log_path}")
+    if agent_version and agent_version != version():
+        hint = "it ends when everything is sent, and the next one has this version; to have that now, end the agent"
+        return warning("agent", f"{found}, and the client has version {version()}", hint)
     return ok("agent", found)
-
-
-def _status(directory: Directory) -> dict[str, Any]:
-    try:
-        status = json.loads(directory.agent_status_path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
 
 
 def _errors(status: Mapping[str, Any]) -> list[str]:
@@ -127,10 +122,3 @@ def _errors(status: Mapping[str, Any]) -> list[str]:
         for address, one in addresses.items()
         if isinstance(one, Mapping) and one.get("last_error") and one.get("state") not in ("open", "idle")
     ]
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1024:.0f} KiB"

@@ -1,9 +1,8 @@
-"""Checks of the service, from this machine: each goes one step further than the one before."""
+"""Checks of the service from this machine. Each one needs what the one before it has found."""
 
 from __future__ import annotations
 
 import email.utils
-import importlib.metadata
 import json
 import socket
 import ssl
@@ -16,6 +15,7 @@ from typing import Any
 
 from runstream import _tls
 from runstream._endpoint import Endpoint, is_exposed
+from runstream._version import version
 from runstream.doctor.checks import Check, State, broken, ok, skipped, warning
 
 TIMEOUT_S = 5.0
@@ -26,7 +26,7 @@ _FEW_DAYS = 7.0
 
 
 def check_service(endpoint: Endpoint, http_url: str) -> Iterator[Check]:
-    """All checks of one service."""
+    """Yields all checks of one service."""
     reached = _reach(endpoint.target)
     yield from reached
     if any(check.state is State.BROKEN for check in reached):
@@ -43,13 +43,8 @@ def check_service(endpoint: Endpoint, http_url: str) -> Iterator[Check]:
     yield from _http(http_url, endpoint)
 
 
-def client_version() -> str:
-    """The version of the installed package."""
-    return importlib.metadata.version("runstream")
-
-
 def _reach(address: str) -> list[Check]:
-    """Name and port, for an address of the form host:port; gRPC resolves the other forms itself."""
+    """Checks name and port of an address of the form host:port. Other forms are only resolved by gRPC."""
     host, _, port = address.rpartition(":")
     if "/" in address or address.startswith(("unix:", "ipv4:", "ipv6:")) or not port.isdecimal():
         return [skipped("address", f"{address} is resolved by gRPC")]
@@ -68,10 +63,10 @@ def _connect(address: str, resolved: list[Any]) -> Check:
         try:
             with socket.create_connection(target[:2], timeout=TIMEOUT_S):
                 took_ms = (time.monotonic() - began_s) * 1e3
-                return ok("address", f"{address} is {target[0]} and takes connections ({took_ms:.1f} ms)")
+                return ok("address", f"{address} is {target[0]} and accepts connections ({took_ms:.1f} ms)")
         except OSError as refused:
             error = refused
-    found = f"{address} is {resolved[0][0]} and takes no connection: {error}"
+    found = f"{address} is {resolved[0][0]} and accepts no connection: {error}"
     if isinstance(error, ConnectionRefusedError):
         return broken("address", found, "nothing listens there: start the service, or correct the port")
     return broken("address", found, _hint_of_address("the address") + "; a firewall may drop packets to this port")
@@ -86,22 +81,22 @@ def _tls_of(endpoint: Endpoint) -> Check:
     if found.problem:
         return broken("TLS", found.problem, "until then points stay in the journal")
     if is_exposed(endpoint):
-        return warning("TLS", "none: the token is sent so that others on the network can read it", "give grpcs://...")
+        return warning("TLS", "none, so others on the network can read the token", "use an address with grpcs://")
     if not endpoint.uses_tls:
         return ok("TLS", "none, and nothing secret is sent over the network")
     if found.certificate is None:
-        return skipped("TLS", "what gRPC resolves itself is not looked at")
+        return skipped("TLS", "not checked, as only gRPC resolves this address")
     until = str(found.certificate.get("notAfter", ""))
     days = (ssl.cert_time_to_seconds(until) - time.time()) / 86_400 if until else _FEW_DAYS
     trusted = f"by {endpoint.tls.ca}" if endpoint.tls.ca else "by this system's authorities"
-    words = f"the certificate is vouched for {trusted}, and valid until {until}"
+    words = f"the certificate is trusted {trusted}, and valid until {until}"
     if days < _FEW_DAYS:
-        return warning("TLS", f"{words}: {days:.0f} days from now", "have it renewed; the service reads it again")
+        return warning("TLS", f"{words}: {days:.0f} days from now", "renew it; the service reads the new one itself")
     return ok("TLS", words)
 
 
 def _grpc(endpoint: Endpoint) -> Iterator[Check]:
-    import grpc  # late: what is checked before needs none of it, and it may be what is broken
+    import grpc  # here, as the checks before need no gRPC, which may be what is broken
 
     from runstream._dialing import Dialer
     from runstream.v1 import run_pb2, run_pb2_grpc
@@ -110,7 +105,7 @@ def _grpc(endpoint: Endpoint) -> Iterator[Check]:
         try:
             check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")  # messages are bytes
             if check(b"", timeout=TIMEOUT_S) != _SERVING:
-                yield broken("gRPC", "the service answers that it is not ready", "its page /readyz says what it lacks")
+                yield broken("gRPC", "the service answers that it is not ready", "its page /readyz says why")
                 return
         except grpc.RpcError as error:
             yield _failed(endpoint.address, error)
@@ -140,7 +135,7 @@ def _token(endpoint: Endpoint, channel: Any) -> Check:
     credentials = endpoint.credentials
     problem = credentials.read(endpoint.address).problem
     if problem:
-        return broken("token", problem, "correct it; until then points stay in the journal")
+        return broken("token", problem, "correct that; until then points stay in the journal")
     source = credentials.source or "no token"
     try:
         caller = to_caller(
@@ -151,16 +146,16 @@ def _token(endpoint: Endpoint, channel: Any) -> Check:
     except grpc.RpcError as error:
         failure = _status.from_rpc_error(error)
         if failure.code == "UNIMPLEMENTED":
-            return skipped("token", "a service of this version asks for none")
+            return skipped("token", "a service of this version asks for no token")
         if failure.retry is not _status.Retry.WHEN_ALLOWED:
             return skipped("token", f"it could not be checked: {failure}")
         where = f", workspace {credentials.workspace!r}" if credentials.workspace else ""
         return broken("token", f"{source}{where}: {failure.message}", _status.advice(failure, endpoint))
     if not caller.authentication:
-        return ok("token", "the service asks for none")
+        return ok("token", "the service asks for no token")
     found = f"{source}: {caller.principal!r} may {caller.role} in the workspace {caller.workspace!r}"
     if caller.role == "read":
-        return broken("token", found, "ask for a token with the role write: points are refused with this one")
+        return broken("token", found, "ask for a token with the role write, as points are refused with this one")
     return ok("token", found)
 
 
@@ -170,15 +165,15 @@ def _failed(address: str, error: Any) -> Check:
     if code == "UNIMPLEMENTED":
         return broken("gRPC", found, "another gRPC service listens there; correct the port")
     if code == "UNAUTHENTICATED" or code == "PERMISSION_DENIED":
-        return broken("gRPC", found, "the service, or a gateway in front of it, wants another token")
+        return broken("gRPC", found, "the service, or a gateway in front of it, needs another token")
     if "http1" in details.lower() or "HTTP/1" in details:
-        hint = "an HTTP server listens there; give the port for gRPC, which is 50051 by default"
+        hint = "an HTTP server listens there; use the port for gRPC, which is 50051 by default"
         return broken("gRPC", found, hint)
     if code == "UNAVAILABLE" and ("connection reset" in details.lower() or "socket closed" in details.lower()):
         return broken("gRPC", found, "another kind of server listens there; correct the port")
     if code == "DEADLINE_EXCEEDED":
-        return broken("gRPC", found, "something takes connections there and does not speak gRPC, or is overloaded")
-    return broken("gRPC", found, "the service's log and its page /readyz say more")
+        return broken("gRPC", found, "what listens there accepts connections, but is not gRPC, or is overloaded")
+    return broken("gRPC", found, "see the service's log and its page /readyz")
 
 
 @dataclass(frozen=True)
@@ -200,11 +195,11 @@ def _http(url: str, endpoint: Endpoint) -> Iterator[Check]:
             f"{url} cannot be reached: {reason}",
             "only MLflow's scripts and the web UI need it: correct --http or RUNSTREAM_MLFLOW_HTTP_ADDRESS",
         )
-        yield skipped("versions", f"client {client_version()}; the service's is read over HTTP")
+        yield skipped("versions", f"client {version()}; the service's version is read over HTTP")
         yield skipped("clock", "it is read over HTTP")
         return
-    version = _version_of(answer)
-    if not version:
+    server_version = _version_of(answer)
+    if not server_version:
         yield warning(
             "HTTP",
             f"{url} answers with status {answer.status}, but not as runstream does",
@@ -212,12 +207,13 @@ def _http(url: str, endpoint: Endpoint) -> Iterator[Check]:
         )
         return
     yield _ready(url, endpoint)
-    yield _versions(version)
+    yield _versions(server_version)
     yield _clock(answer)
 
 
 def _get(url: str, endpoint: Endpoint) -> _Answer:
-    """Without a proxy, as gRPC connects, and with its files for TLS. OSError if there is no answer."""
+    """Gets a page as gRPC connects: without a proxy, and with the same files for TLS. Raises OSError if there is no
+    answer."""
     began_s = time.time()
     try:
         https = urllib.request.HTTPSHandler(context=_tls.context_of(endpoint.tls))
@@ -243,18 +239,18 @@ def _ready(url: str, endpoint: Endpoint) -> Check:
         answer = _get(f"{url}/readyz", endpoint)
         problems = ", ".join(map(str, json.loads(answer.body).get("problems", [])))
     except (OSError, ValueError, AttributeError) as error:
-        return warning("HTTP", f"{url}/readyz: {error}", "the service's log says more")
+        return warning("HTTP", f"{url}/readyz: {error}", "see the service's log")
     if answer.status != 200:
-        return broken("HTTP", f"{url} answers, but is not ready: {problems}", "the service's log says more")
+        return broken("HTTP", f"{url} answers, but is not ready: {problems}", "see the service's log")
     return ok("HTTP", f"{url} is ready")
 
 
 def _versions(server: str) -> Check:
-    client = client_version()
+    client = version()
     found = f"client {client}, service {server}"
     if client.split(".")[:2] == server.split(".")[:2]:
         return ok("versions", found)
-    return warning("versions", found, "update the older one; releases next to each other work together")
+    return warning("versions", found, "update the older one; only neighbouring releases are known to work together")
 
 
 def _clock(answer: _Answer) -> Check:
@@ -269,11 +265,11 @@ def _clock(answer: _Answer) -> Check:
     margin_s = 0.5 + (answer.ended_s - answer.began_s) / 2
     if abs(ahead_s) <= max(_SKEW_S, margin_s):
         within_s = max(1.0, abs(ahead_s) + margin_s)
-        return ok("clock", f"the service's and this machine's differ by at most {within_s:.0f} s")
+        return ok("clock", f"the service's clock and this machine's differ by at most {within_s:.0f} s")
     word = "ahead of" if ahead_s > 0 else "behind"
     return warning(
         "clock",
         f"this machine's clock is {abs(ahead_s):,.0f} s {word} the service's",
-        "points have the times of this machine: charts by time are shifted, and retention acts earlier or later; set "
-        "both clocks by NTP",
+        "points have the times of this machine, so charts by time are shifted, and retention acts earlier or later; "
+        "set both clocks by NTP",
     )

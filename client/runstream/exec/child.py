@@ -1,4 +1,5 @@
-"""The program: it is started in the same process group, so that the shell's job control works as without us."""
+"""Starts the program and waits for it. It is in the same process group, so that the shell's job control works as
+usual."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ from runstream.exec.output import LastLines, Pump
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _WAITED_FOR = frozenset({*_PASSED_ON, signal.SIGCHLD, signal.SIGWINCH})
-_LOOK_EVERY_S = 30.0
+_PERIOD_S = 30.0
 
 
 class Child:
-    """A program and its output. Signals are blocked from `block_signals` on, also in threads that are started after it,
-    so that `wait` receives them all."""
+    """A program and its output. After `block_signals`, signals are blocked, also in threads that are started later, so
+    that `wait` receives all of them."""
 
     def __init__(self) -> None:
         self.last_lines = LastLines()
@@ -27,17 +28,17 @@ class Child:
         self._pid = 0
 
     def block_signals(self) -> None:
-        """Before anything is started. Raises ValueError where signals cannot be waited for."""
+        """Blocks signals; to be called before anything is started. Raises ValueError on systems other than Linux."""
         if not hasattr(signal, "sigtimedwait"):
             raise ValueError("runstream exec needs Linux; elsewhere, call runstream.start_run() in the program")
         self._mask = list(signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR))
 
     def release_signals(self) -> None:
-        """After the end of the program: Ctrl-C ends us again."""
+        """Unblocks signals after the end of the program, so that Ctrl-C ends this process again."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def start(self, command: list[str], environ: Mapping[str, str]) -> None:
-        """Raises OSError if there is no such program."""
+        """Starts the program. Raises OSError if it cannot be started."""
         ends = self._make_pumps()
         self._pid = os.posix_spawnp(
             command[0],
@@ -45,15 +46,15 @@ class Child:
             environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, pump.write_end, number) for number, pump in ends.items()],
             setsigmask=self._mask,
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two
         )
         for pump in self._pumps:
             pump.start()
 
-    def wait(self, now_and_then: Callable[[], None]) -> int:
-        """Returns the exit code, or minus the number of the signal that ended the program. Passes signals on meanwhile,
-        and calls `now_and_then` every half a minute."""
-        next_s = time.monotonic() + _LOOK_EVERY_S
+    def wait(self, periodically: Callable[[], None]) -> int:
+        """Waits for the program; returns its exit code, or minus the number of the signal that ended it. Meanwhile
+        forwards signals, and calls `periodically` every 30 s."""
+        next_s = time.monotonic() + _PERIOD_S
         while True:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
@@ -62,8 +63,8 @@ class Child:
             if found is not None:
                 self._pass_on(found)
             elif time.monotonic() >= next_s:
-                next_s = time.monotonic() + _LOOK_EVERY_S
-                now_and_then()
+                next_s = time.monotonic() + _PERIOD_S
+                periodically()
         for pump in self._pumps:
             pump.finish()
         return os.waitstatus_to_exitcode(status)
@@ -77,13 +78,14 @@ class Child:
                 pump.resize()
         else:
             self.was_signalled = True
-            if found.si_code > 0:  # by the terminal (Ctrl-C), to the whole process group: the program has it, too
+            if found.si_code > 0:  # sent by the terminal (Ctrl-C) to the whole process group, including the program
                 return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, number)
 
     def _make_pumps(self) -> dict[int, Pump]:
-        """By descriptor of the program. Output and errors that go to one place keep their order."""
+        """The pumps, by descriptor of the program. If output and errors go to the same place, they share one, so that
+        they keep their order."""
         targets = [number for number in (1, 2) if _is_open(number)]
         ends: dict[int, Pump] = {}
         for number in targets:

@@ -1,4 +1,4 @@
-"""Runs a program as a run. The service may be away: what belongs to the run is in this machine's journal."""
+"""Runs a program as a run. It works while the service is away, as everything is written to this machine's journal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from runstream.exec.environment import environment
 from runstream.mlflow.address import http_url_here
 from runstream.run import Run, Status, open_handle
 
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have it
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # exit codes, as those of shells
 _SIGNALLED = 128
-# The run exists before the program asks for it, as MLflow's clients do when they start; they take longer to start than
-# a service that is not there may cost.
+# How long to wait until the run exists, since MLflow's clients read it when they start. They take longer to start than
+# this, so an absent service delays nothing noticeably.
 _WAIT_CREATED_S = 0.3
 _OUTPUT = "runstream.output"
 
@@ -38,18 +38,20 @@ def run(
     address: str | None = None,
     quiet: bool = False,
 ) -> int:
-    """Runs a command as a run of its own, and returns its exit status. With `job`, any text, all commands with the same
-    one share a run, also on other machines and later. Raises ValueError if an argument is wrong."""
+    """Runs a command as a run of its own, and returns its exit status. All commands with the same `job`, any text,
+    share a run, also on other machines and later. Raises ValueError if an argument is wrong."""
     if not command:
-        raise ValueError("which command? runstream exec --experiment digits -- python train.py")
+        raise ValueError("the command is missing; for example: runstream exec --experiment digits -- python train.py")
     program = shutil.which(command[0])
     if program is None:
         return _cannot_start(command[0], "no such program")
     environ = dict(os.environ)
     settings = _settings.from_environment(address, environ)
-    if settings.mode == "disabled" or VARIABLE in environ:  # nothing is recorded, or by the command around this one
+    # Nothing is to be recorded, or the command around this one does it.
+    if settings.mode == "disabled" or VARIABLE in environ:
         os.execve(program, list(command), environ)  # noqa: S606 (the user's command)
-    good_params, good_tags = _checked("param", params), _checked("tag", tags)
+    good_params = _params_tags.validate_all("param", params or {})
+    good_tags = _params_tags.validate_all("tag", tags or {})
     http_url = http_url_here(settings.address, environ)
     child = Child()
     child.block_signals()
@@ -69,13 +71,15 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m runstream.exec`, for installations of the client alone."""
+    """`python -m runstream.exec`, for installations without the command `runstream`."""
     parser = argparse.ArgumentParser("python -m runstream.exec", description="Run a program as a run.")
     parser.add_argument("--experiment", help="the run's experiment; default: that of runstream.toml, else Default")
     parser.add_argument("--name", help="the run's name; default: the service makes one up")
     parser.add_argument("--param", action="append", default=[], metavar="KEY=VALUE", help="a param of the run")
     parser.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the run")
-    parser.add_argument("--job", metavar="ID", help="the same id, the same run: on all nodes, and after a restart")
+    parser.add_argument(
+        "--job", metavar="ID", help="commands with the same id share a run: on all nodes, after a restart"
+    )
     parser.add_argument("--address", help="where the service is; default: as for start_run")
     parser.add_argument("--quiet", action="store_true", help="print no link to the run")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
@@ -98,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """Of texts of the form KEY=VALUE. Raises ValueError, which names the option."""
+    """The entries in texts of the form KEY=VALUE. Raises ValueError, which names the option."""
     for text in texts:
         if "=" not in text:
             raise ValueError(f"{option} {text!r}: expected KEY=VALUE")
@@ -108,7 +112,8 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
 def _start(
     settings: _settings.Settings, environ: Mapping[str, str], experiment: str | None, name: str | None, job: str | None
 ) -> tuple[OuterRun, Run]:
-    """The run, under way into the journal. Ranks of a launcher around us share one, as those of `start_run` do."""
+    """Opens the handle of the run. Commands that a launcher has started as ranks share a run, as those of `start_run`
+    do."""
     asked_for = experiment or settings.experiment
     for what, text in (("experiment", asked_for or None), ("name", name)):
         _params_tags.check_name(what, text)
@@ -126,7 +131,7 @@ def _start(
 
 
 def _leads(handle: Run) -> bool:
-    """Whether this process says what becomes of the run: of several ranks, one does."""
+    """Whether this process sets the run's params, tags and end: of several ranks, only one does."""
     return handle._recording.joining.ends_run
 
 
@@ -162,19 +167,12 @@ def _follow(child: Child, handle: Run, link: str, timeout_s: float, *, quiet: bo
 
 
 def _status(code: int, *, was_signalled: bool) -> Status:
-    """FINISHED, if the program says so; KILLED, if a signal ended it. Shells report that of their programs as 128 and
-    the signal's number."""
+    """The status of the run: FINISHED for exit code 0, KILLED if a signal ended the program, else FAILED. (Shells
+    report a signal as 128 plus its number.)"""
     if code == 0:
         return "FINISHED"
     by_signal = code < 0 or code - _SIGNALLED in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
     return "KILLED" if by_signal or was_signalled else "FAILED"
-
-
-def _checked(kind: str, entries: Mapping[str, str] | None) -> dict[str, str]:
-    def refuse(error: Exception) -> None:
-        raise error
-
-    return _params_tags.validate(kind, entries or {}, refuse)
 
 
 def _cannot_start(program: str, why: str) -> int:

@@ -1,4 +1,4 @@
-"""The variables that lead clients in the program to the run: those of runstream, and of MLflow in any language."""
+"""The variables with which clients in the program find the run: those of runstream, and of MLflow in any language."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _DEFAULT_EXPERIMENT = "Default"
 
 
 def environment(environ: Mapping[str, str], outer: OuterRun, endpoint: Endpoint, http_url: str) -> dict[str, str]:
-    """The environment of the program. Credentials that it would not find on its own are added for MLflow's clients;
-    those that the user has set stay."""
+    """The environment of the program. For MLflow's clients, it gets the credentials that they would not find
+    themselves; those that the user has set are kept."""
     ours = {
         VARIABLE: outer.to_variable(),
         "RUNSTREAM_ADDRESS": endpoint.address,
@@ -25,7 +25,7 @@ def environment(environ: Mapping[str, str], outer: OuterRun, endpoint: Endpoint,
     }
     if workspace := endpoint.credentials.workspace:
         ours |= {"RUNSTREAM_WORKSPACE": workspace, "MLFLOW_WORKSPACE": workspace}
-    # Where the plugin for MLflow is installed, metrics go through the journal, which outlasts outages.
+    # With the plugin for MLflow, if it is installed, metrics go through the journal, so they survive outages.
     usual = {"RUNSTREAM_MLFLOW_HTTP": "1", **_credentials(environ, endpoint)}
     # The id of another experiment would contradict its name.
     inherited = {name: value for name, value in environ.items() if name != "MLFLOW_EXPERIMENT_ID"}
@@ -33,7 +33,7 @@ def environment(environ: Mapping[str, str], outer: OuterRun, endpoint: Endpoint,
 
 
 def _credentials(environ: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:
-    """For MLflow's clients, which know neither RUNSTREAM_* nor the login."""
+    """Credentials in the variables of MLflow's clients, which know neither RUNSTREAM_* nor the login."""
     found = {}
     if not environ.get("MLFLOW_TRACKING_USERNAME") and (token := endpoint.credentials.read(endpoint.address).secret):
         found["MLFLOW_TRACKING_TOKEN"] = token.reveal()

@@ -1,5 +1,4 @@
-"""What is known about a program that is about to run, as tags: where it runs, its command line, the commit of its
-sources."""
+"""Facts about the program as tags: where it runs, its command line, and the git commit of its sources."""
 
 from __future__ import annotations
 
@@ -11,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 _MAX_CHARACTERS = 2_000
 _GIT_TIMEOUT_S = 5.0  # a repository on a slow network disk
-_LAST_MOMENT_S = 0.1  # for a program that ends sooner than git answers
+_LAST_MOMENT_S = 0.1  # how long to wait for git when the program has ended
 
 
 def of_command(command: Sequence[str]) -> dict[str, str]:
-    """What is known at once. MLflow's web UI shows the tag mlflow.source.name as the source."""
+    """The tags that need no other program. MLflow's web UI shows the tag mlflow.source.name as the source."""
     line = shlex.join(command)[:_MAX_CHARACTERS]
     return {
         "runstream.command": line,
@@ -36,25 +35,25 @@ class Commit:
         self._thread.start()
 
     def close(self) -> None:
-        """The last moment; `found` is not called afterwards."""
+        """Waits for git for a moment; `found` is not called afterwards."""
         self._thread.join(_LAST_MOMENT_S)
         with self._lock:
             self._found = lambda tags: None
 
     def _ask(self) -> None:
         if commit := _git("rev-parse", "HEAD"):
-            self._tell({"mlflow.source.git.commit": commit})
+            self._report({"mlflow.source.git.commit": commit})
             changes = _git("status", "--porcelain", "--untracked-files=no")
             if changes is not None:
-                self._tell({"runstream.git_changes": "yes" if changes else "no"})
+                self._report({"runstream.git_changes": "yes" if changes else "no"})
 
-    def _tell(self, tags: Mapping[str, str]) -> None:
+    def _report(self, tags: Mapping[str, str]) -> None:
         with self._lock:
             self._found(tags)
 
 
 def _git(*arguments: str) -> str | None:
-    """What git answers; None if it is no repository, or there is no git."""
+    """The output of git; None if this is not a repository, or there is no git."""
     try:
         done = subprocess.run(  # noqa: S603 (the arguments are ours)
             ["git", *arguments],  # noqa: S607 (the git of the user)
@@ -62,7 +61,7 @@ def _git(*arguments: str) -> str | None:
             stdin=subprocess.DEVNULL,
             timeout=_GIT_TIMEOUT_S,
             check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # the program may be using git, too
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # the program may be using git at the same time
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,4 +1,4 @@
-"""Output of a program on its way through: passed on unchanged, with the last lines kept."""
+"""Forwards the output of a program unchanged, and keeps its last lines."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import threading
 _KEPT_BYTES = 64 * 1024  # the oldest are dropped
 MAX_CHARACTERS = 8_000  # of a tag
 _CHUNK_BYTES = 64 * 1024
-# After the program's end, what is still on its way: as much as a pipe may hold, until nothing comes for a moment.
-# Programs that it has left behind may keep the output open, and continue writing.
+# After the end of the program, its remaining output is read: at most as much as a pipe can hold, and until nothing
+# comes for a moment. (Processes that it has left behind may keep the output open, and continue to write.)
 _LAST_BYTES, _LAST_PAUSE_S = 1024 * 1024, 0.1
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -25,12 +25,12 @@ class LastLines:
     """The end of what was written to one or two streams, as a person would read it."""
 
     def __init__(self) -> None:
-        self._whole = bytearray()  # lines
-        self._begun: dict[int, bytes] = {}  # by stream: the beginning of its next line
+        self._whole = bytearray()  # complete lines
+        self._begun: dict[int, bytes] = {}  # the incomplete last line of each stream
         self._lock = threading.Lock()
 
     def add(self, stream: int, data: bytes) -> None:
-        """Data that was passed on. Lines of two streams do not mix."""
+        """Adds data of a stream. Lines of two streams do not mix."""
         with self._lock:
             lines, newline, rest = (self._begun.get(stream, b"") + data).rpartition(b"\n")
             self._begun[stream] = rest[-_KEPT_BYTES:]
@@ -39,8 +39,8 @@ class LastLines:
                 del self._whole[:-_KEPT_BYTES]
 
     def text(self) -> str:
-        """Without colours, and of lines that were redrawn, such as progress bars, the last form. At most
-        MAX_CHARACTERS: whole lines, unless the last one alone is longer."""
+        """The last lines, at most MAX_CHARACTERS, without colours. Of lines that were redrawn, such as progress bars,
+        only the last state is kept. All lines are complete, unless the last one alone is too long."""
         with self._lock:
             raw = b"\n".join(
                 [bytes(self._whole[-_KEPT_BYTES:]).removesuffix(b"\n"), *filter(None, self._begun.values())]
@@ -55,8 +55,8 @@ class LastLines:
 
 
 class Pump:
-    """Passes on what a program writes: through a pty if `target` is a terminal, so that the program still finds one,
-    else through a pipe. `write_end` is for the program."""
+    """Forwards what a program writes to `target`: through a pty if that is a terminal, so that the program still has a
+    terminal, else through a pipe. `write_end` is the program's descriptor."""
 
     def __init__(self, target: int, last_lines: LastLines) -> None:
         self._target = target
@@ -81,12 +81,12 @@ class Pump:
                 fcntl.ioctl(self._read_end, termios.TIOCSWINSZ, size)
 
     def start(self) -> None:
-        """The program has its end."""
+        """Starts forwarding, once the program has been started with `write_end`."""
         os.close(self.write_end)
         self._thread.start()
 
     def finish(self) -> None:
-        """The program has ended: passes on what is left."""
+        """Forwards what is left, after the program has ended."""
         self._is_over = True
         os.close(self._end)
         self._thread.join()
@@ -95,7 +95,7 @@ class Pump:
         while self._has_more():
             try:
                 data = os.read(self._read_end, _CHUNK_BYTES)
-            except OSError:  # EIO: nobody has the terminal any more
+            except OSError:  # EIO: no process has the terminal open any more
                 data = b""
             if not data:
                 break
@@ -104,7 +104,7 @@ class Pump:
                 self._last_bytes -= len(data)
             try:
                 _write_all(self._target, data)
-            except OSError:  # nobody reads, as in `... | head`: the program learns it as it would without us
+            except OSError:  # nobody reads, as in `... | head`: then the program's next write fails as usual
                 break
         os.close(self._read_end)
 
@@ -120,12 +120,13 @@ def _write_all(target: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(target, view) :]
-        except BlockingIOError:  # noqa: PERF203 (somebody has made it so that it does not block)
+        except BlockingIOError:  # noqa: PERF203 (another process has made the descriptor non-blocking)
             select.select([], [target], [])
 
 
 def _leave_unchanged(terminal: int) -> None:
-    """The real terminal turns newlines into what it needs; doing it twice would change the output."""
+    """Turns off the output processing of a pty: the real terminal translates newlines, and doing it twice would change
+    the output."""
     attributes = termios.tcgetattr(terminal)
     attributes[1] &= ~termios.OPOST
     termios.tcsetattr(terminal, termios.TCSANOW, attributes)

@@ -8,6 +8,7 @@ on a network file system, whose locks and syncs are not reliable: `/var/tmp/runs
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runstream.journal.files import OS_FILES
 from runstream.journal.layout import DAMAGED, NEW_PREFIX, WRITER_LOCK
@@ -152,6 +154,15 @@ class Directory:
             return int(self.agent_lock_path.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return 0
+
+    def read_agent_status(self) -> dict[str, Any]:
+        """The content of agent.json, which the agent writes once a second and leaves when it ends; empty if it cannot
+        be read."""
+        try:
+            status = json.loads(self.agent_status_path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
 
     def ring_bell(self) -> None:
         """Notifies the agent that something was appended, by the time of the file `bell`, which it polls. Never raises:

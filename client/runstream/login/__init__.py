@@ -1,1 +1,5 @@
-"""`runstream login`: stores address, token and workspace for this user. `command.py` does it for both commands."""
+"""`runstream login` and `runstream logout`: store address, token and workspace for this user, and delete them.
+
+command.py  what both commands do
+browser.py  signing in with the browser
+"""

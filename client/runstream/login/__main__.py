@@ -1,4 +1,4 @@
-"""`python -m runstream.login` and, with --out, the reverse."""
+"""`python -m runstream.login`; with --out it logs out."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Signing in with the browser: the person allows it on a page of the service, which sends a code to this process.
+"""Signing in with the browser: the user allows it on a page of the service, which sends a code to this process.
 
-As OAuth for native applications has it (RFC 8252, RFC 7636): the browser is sent back to a port of this machine, and
-the code is worth nothing without the verifier, whose hash the page was opened with and which never leaves this process.
+It follows OAuth for native applications (RFC 8252, RFC 7636): the page redirects the browser to a port of this machine.
+The code is worthless without the verifier, which never leaves this process; the page was opened with a hash of it.
 """
 
 from __future__ import annotations
@@ -25,51 +25,52 @@ from runstream._credentials import Secret, check_token
 
 PAGE = "/signin/command-line"
 EXCHANGE = "/signin/command-line/token"
-_PATIENCE_S = 300.0  # a person may have to find a password first
+_USER_TIMEOUT_S = 300.0  # the user may have to find a password first
 _CALL_S = 30.0
 _DONE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>runstream</title>
 <body style="font: 1rem/1.6 system-ui; max-width: 44rem; margin: 4rem auto">
 <h1>Done</h1><p>You are logged in on the command line. You can close this window.</p>"""
-_STRANGE = b"This is not the answer that was waited for."
+_UNEXPECTED = b"runstream login did not ask for this page. Start it again, and use the link that it prints."
 
 
 class SignedIn(NamedTuple):
-    """What the service gave."""
+    """The token and the workspace that the service has issued."""
 
     token: Secret
     workspace: str
 
 
 def sign_in_with_browser(http_url: str, *, ca: str = "") -> SignedIn:
-    """Opens a page of the service and waits until somebody has allowed it there.
+    """Opens a page of the service and waits until the user has allowed the login there.
 
     Raises:
-        ValueError: nobody did, or the service does not know such a page. OSError: no connection.
+        ValueError: it was not allowed within five minutes, or the service has no such page. OSError: no connection.
     """
     verifier, state = secrets.token_urlsafe(32), secrets.token_urlsafe(16)
     with _Answer(state) as answer:
-        question = {
+        query = {
             "port": answer.port,
             "state": state,
             "challenge": challenge_of(verifier),
             "machine": socket.gethostname()[:100],
         }
-        page = f"{http_url}{PAGE}?{urlencode(question)}"
+        page = f"{http_url}{PAGE}?{urlencode(query)}"
         sys.stderr.write(
-            f"Waiting for you to allow it in the browser. If none opens, open this page here:\n\n  {page}\n\n"
+            "Waiting for you to allow the login in the browser. If no browser opens, open this page on this machine:"
+            f"\n\n  {page}\n\n"
         )
         webbrowser.open(page)
-        code = answer.wait(_PATIENCE_S)
+        code = answer.wait(_USER_TIMEOUT_S)
     return _exchange(http_url, code, verifier, ca)
 
 
 def challenge_of(verifier: str) -> str:
-    """S256 of RFC 7636."""
+    """The challenge for a verifier: S256 of RFC 7636."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
 class _Answer:
-    """A port of this machine that the browser is sent to; nobody else reaches it."""
+    """An HTTP server on a local port, to which the page redirects the browser. Other machines cannot reach it."""
 
     def __init__(self, state: str) -> None:
         self._state = state
@@ -88,15 +89,16 @@ class _Answer:
         self._server.server_close()
 
     def wait(self, within_s: float) -> str:
-        """The code. Raises ValueError."""
+        """Waits for the code. Raises ValueError if it does not come in time, or the login was not allowed."""
         if not self._came.wait(within_s):
-            raise ValueError(f"nobody allowed it in the browser within {within_s / 60:.0f} minutes")
+            raise ValueError(f"the login was not allowed in the browser within {within_s / 60:.0f} minutes; try again")
         if not self._code:
-            raise ValueError("it was not allowed in the browser")
+            raise ValueError("the login was not allowed in the browser")
         return self._code
 
     def _take(self, query: str) -> bool:
-        """Whether this is the answer. Other pages could send requests here as well; they do not know the state."""
+        """Accepts the code of a request; returns False if it is not from the service's page: other pages may send
+        requests here as well, but do not know the state."""
         query_values = parse_qs(query)
         if not secrets.compare_digest(query_values.get("state", [""])[0], self._state):
             return False
@@ -113,10 +115,10 @@ class _Answer:
                 self.send_response(200 if is_ours else 400)
                 self.send_header("content-type", "text/html; charset=utf-8" if is_ours else "text/plain")
                 self.end_headers()
-                self.wfile.write(_DONE if is_ours else _STRANGE)
+                self.wfile.write(_DONE if is_ours else _UNEXPECTED)
 
             def log_message(self, format: str, *args: object) -> None:
-                """The code is in the path: nothing is logged."""
+                """Logs nothing, as the path contains the code."""
 
         return Handler
 
@@ -132,8 +134,8 @@ def _exchange(http_url: str, code: str, verifier: str, ca: str) -> SignedIn:
             login = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            raise ValueError(f"the service gave no token: {error.code} {_message(error.read())}") from error
-    return SignedIn(Secret(check_token(login["token"], "what the service gave")), str(login["workspace"]))
+            raise ValueError(f"the service issued no token: {error.code} {_message(error.read())}") from error
+    return SignedIn(Secret(check_token(login["token"], "what the service has issued")), str(login["workspace"]))
 
 
 def _message(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Logs a person in, once for all programs of this user, and out again."""
+"""Logs in, once for all programs of this user, and out again."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def log_in(
     ca: str = "",
     environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """Asks for the token, checks it with the service, and stores it. Returns what was done, in a sentence. Raises
+    """Asks for the token, checks it with the service, and stores it. Returns a sentence that says what was done. Raises
     ValueError, OSError, RunstreamError."""
     address, http_url = addresses_of(url, grpc_address)
     path = login_path(environ)
     if not path:
-        raise ValueError("there is no place for the login: set XDG_CONFIG_HOME, or HOME, to an absolute path")
+        raise ValueError("the login cannot be stored: set XDG_CONFIG_HOME, or HOME, to an absolute path")
     ca = os.path.abspath(ca) if ca else environ.get("RUNSTREAM_TLS_CA", "").strip()
     if entered := _ask_for_token():
         token = check_token(entered, "what was entered")
@@ -39,13 +39,13 @@ def log_in(
 
         signed_in = sign_in_with_browser(http_url, ca=ca)
         token, workspace = signed_in.token.reveal(), workspace or signed_in.workspace
-    from runstream import client  # late: it imports gRPC
+    from runstream import client  # here, as it imports gRPC
 
     variables = {**environ, "RUNSTREAM_TLS_CA": ca}
     caller = client.Client(address, token=token, workspace=workspace or None, environ=variables).who_am_i()
     Login(path, address, http_url, caller.workspace, ca, Secret(token)).save()
     if not caller.authentication:
-        return f"{address} asks nobody for a token; address and token are in {path}"
+        return f"{address} does not ask for tokens; address and token are stored in {path}"
     return (
         f"logged in at {address} as {caller.principal!r}, who may {caller.role} in the workspace {caller.workspace!r}; "
         f"the token is in {path}, which only you can read"
@@ -63,15 +63,15 @@ def log_out(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def addresses_of(url: str, grpc_address: str = "") -> tuple[str, str]:
-    """The addresses over gRPC and over HTTP of a service of which one is known: the other one is on the same host, at
-    its usual port, with TLS if the one has it. Raises ValueError."""
+    """The gRPC address and the HTTP URL of a service, from one of them: the other one is on the same host, at its
+    default port, with TLS if the first one has it. Raises ValueError."""
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in ("http", "https"):
         address = check_address(url)
         return (check_address(grpc_address) if grpc_address else address), http_url_of(address, "")
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise ValueError("the URL must not contain a token or password: it is asked for")
+        raise ValueError("the URL must not contain a token or password: this command asks for the token")
     if not parts.hostname:
         raise ValueError(f"{url!r} has no host; expected for example https://metrics.example.com:5000")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -80,28 +80,29 @@ def addresses_of(url: str, grpc_address: str = "") -> tuple[str, str]:
 
 
 def _ask_for_token() -> str:
-    """From the terminal without showing it, from a pipe otherwise; empty: the browser shall be asked."""
+    """The token from the terminal, without showing it, or from a pipe. Empty: the user wants to sign in with the
+    browser."""
     if sys.stdin.isatty():
         return getpass.getpass("Token (rst_...), or Enter to sign in with the browser: ").strip()
     line = sys.stdin.readline()
     if not line.strip():
-        raise ValueError("no token came on standard input")
+        raise ValueError("standard input has no token: pipe it in, or run this command in a terminal")
     return line.strip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m runstream.login`, for installations of the client alone."""
+    """`python -m runstream.login`, for installations without the command `runstream`."""
     from runstream.errors import RunstreamError
 
     parser = argparse.ArgumentParser("python -m runstream.login", description="Store address and token for this user.")
-    parser.add_argument("url", nargs="?", help="of the service: https://host:5000, or grpcs://host:50051")
-    parser.add_argument("--grpc-address", default="", help="if it is not at port 50051 of the same host")
-    parser.add_argument("--workspace", default="", help="of several that the token is for")
-    parser.add_argument("--ca", default="", help="PEM file of the authority to trust; default: RUNSTREAM_TLS_CA")
+    parser.add_argument("url", nargs="?", help="the service: https://host:5000, or grpcs://host:50051")
+    parser.add_argument("--grpc-address", default="", help="the gRPC address, if it is not port 50051 of the same host")
+    parser.add_argument("--workspace", default="", help="the workspace, if the token is for several")
+    parser.add_argument("--ca", default="", help="PEM file of the certificate authority; default: RUNSTREAM_TLS_CA")
     parser.add_argument("--out", action="store_true", help="log out: delete what was stored")
     parsed = parser.parse_args(arguments)
     if bool(parsed.url) == parsed.out:
-        parser.error("give a URL, or --out")
+        parser.error("expected either a URL or --out")
     try:
         if parsed.out:
             done = log_out()

@@ -19,8 +19,9 @@ from mlflow.utils.validation import (
     _validate_tag,
 )
 
+from runstream._columns import is_utf8
+from runstream._points_journal import Point
 from runstream._values import INT64_MAX, INT64_MIN
-from runstream.mlflow.sink import Point
 
 _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
 
@@ -75,19 +76,11 @@ def param_changed(run_id: str, changes: Mapping[str, tuple[str, str]], *, in_bat
 
 def _storable(value: str | None, what: str) -> str:
     text = "" if value is None else value
-    if "\0" in text or not _is_utf8(text):
+    if "\0" in text or not is_utf8(text):
         raise MlflowException(
             f"'{what}' has a NUL character or a lone surrogate, which cannot be stored.", INVALID_PARAMETER_VALUE
         )
     return text
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _whole(number: Any, path: str) -> int:

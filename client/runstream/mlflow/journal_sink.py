@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 
 from runstream._identity import Identity
 from runstream._joining import Joining
+from runstream._points_journal import Point
 from runstream.mlflow.address import Address
 from runstream.mlflow.credentials import settings_of
-from runstream.mlflow.sink import Point
 from runstream.run import Run, open_handle
 
 # Rank and attempt of points of MLflow's API, whichever way they come.

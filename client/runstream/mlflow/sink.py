@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-
-class Point(NamedTuple):
-    """A checked metric."""
-
-    key: str
-    value: float
-    step: int
-    time_unix_us: int
+from runstream._points_journal import Point
 
 
 class MetricSink(Protocol):

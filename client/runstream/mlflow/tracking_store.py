@@ -14,9 +14,10 @@ from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
+from runstream._points_journal import Point
 from runstream.mlflow.entries import checked_batch, checked_param, checked_point, checked_tag, param_changed
 from runstream.mlflow.known_runs import KnownRuns, ParamChanged
-from runstream.mlflow.sink import MetricSink, Point
+from runstream.mlflow.sink import MetricSink
 
 logger = logging.getLogger("runstream")
 

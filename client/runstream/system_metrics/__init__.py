@@ -1,7 +1,7 @@
-"""System metrics of runs that asked for them. They are the agent's work, not the training process's.
+"""System metrics of the runs that ask for them. The agent samples them, not the training process.
 
 samplers.py  CPU, memory, disk, network (psutil) and GPUs (nvidia-ml-py), under MLflow's names
-monitor.py   which journals asked; a journal of the agent's own for each
+monitor.py   finds the journals that ask for them, and writes a journal of the agent's own for each
 """
 
 from runstream.system_metrics.monitor import SystemMetrics

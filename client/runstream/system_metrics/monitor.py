@@ -1,7 +1,7 @@
-"""Follows the journals whose runs asked for system metrics, and writes a journal of its own for each of them.
+"""Follows the journals whose runs ask for system metrics, and writes a journal of its own for each of them.
 
-The agent's transport sends these journals like all others. One that was left by an agent that died is drained, and the
-next agent begins a new one; since steps count from the beginning of the followed journal, they continue.
+The agent's transport sends these journals like all others. If an agent dies, what it has written is sent, and the next
+agent begins a new journal. Steps count from the beginning of the followed journal, so they continue.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runstream._points_journal import Point, PointsJournal
+from runstream._repetition import Repetition
 from runstream.journal import Directory, NewerVersion
 from runstream.journal.layout import WRITER_LOCK
 from runstream.journal.locks import is_locked
@@ -23,14 +24,14 @@ from runstream.system_metrics.samplers import Sampler, samplers_of_this_machine
 
 INTERVAL_VARIABLE = "RUNSTREAM_SYSTEM_METRICS_INTERVAL_S"
 _INTERVAL_S, _LEAST_INTERVAL_S = 10.0, 0.1
-_LOOK_S = 1.0  # how often to look for new journals, and whether those that are followed continue
-_MAX_WARNINGS = 100  # different ones; further ones are not said
+_SCAN_S = 1.0  # how often to look for new journals, and for followed ones that have ended
 _PREFIX = "system/"
 
 
 @dataclass
 class _Followed:
-    """A journal whose run asked. `points` is the agent's own; None when it could not be made."""
+    """A journal whose run asks for system metrics. `points` is the agent's own journal for it; None if that could not
+    be made."""
 
     path: Path
     began_unix_us: int
@@ -48,13 +49,14 @@ class SystemMetrics:
         samplers: Callable[[Callable[[str], None]], list[Sampler]] = samplers_of_this_machine,
     ) -> None:
         self._directory = directory
-        self._warn = _each_once(warn)
+        self._warn_every_time = warn
+        self._repetition = Repetition()
         self._interval_s = _interval_s(environ, warn)
         self._make_samplers = samplers
         self._samplers: list[Sampler] | None = None  # made when the first run asks
         self._followed: dict[str, _Followed] = {}
-        self._seen: set[str] = set()  # names of journals that were read, whether they asked or not
-        self._looked_s = self._sampled_s = float("-inf")  # by the monotonic clock
+        self._seen: set[str] = set()  # names of journals that were read, whether they ask or not
+        self._scanned_s = self._sampled_s = float("-inf")  # by the monotonic clock
 
     @property
     def active(self) -> bool:
@@ -62,24 +64,29 @@ class SystemMetrics:
         return bool(self._followed)
 
     def tick(self) -> None:
-        """Does what is due."""
+        """Scans for journals and samples, if either is due."""
         now_s = time.monotonic()
-        if now_s < self._looked_s + _LOOK_S and now_s < self._sampled_s + self._interval_s:
+        if now_s < self._scanned_s + _SCAN_S and now_s < self._sampled_s + self._interval_s:
             return
-        if now_s >= self._looked_s + _LOOK_S:
-            self._looked_s = now_s
-            self._look()
+        if now_s >= self._scanned_s + _SCAN_S:
+            self._scanned_s = now_s
+            self._scan()
         if self._followed and now_s >= self._sampled_s + self._interval_s:
             self._sampled_s = now_s
             self._write(time.time_ns() // 1_000)
 
     def close(self) -> None:
-        """The agent ends: its journals are complete, and the next agent begins new ones."""
+        """Finishes the agent's journals, as it ends; the next agent begins new ones."""
         for followed in self._followed.values():
             _finish(followed)
         self._followed.clear()
 
-    def _look(self) -> None:
+    def _warn(self, text: str) -> None:
+        """Warns once, as a driver that fails fails every ten seconds."""
+        if self._repetition.is_new(text):
+            self._warn_every_time(text)
+
+    def _scan(self) -> None:
         present = {path.name: path for path in self._directory.journals()}
         for name, followed in list(self._followed.items()):
             if not is_locked(followed.path / WRITER_LOCK):
@@ -116,7 +123,7 @@ class SystemMetrics:
     def _write(self, now_unix_us: int) -> None:
         values = self._sample()
         if not values or self._directory.is_full():
-            return  # what the disk has room for is the training's
+            return  # the room that is left in the directory is for the training
         for followed in self._followed.values():
             if followed.points is None:
                 continue
@@ -139,7 +146,7 @@ class SystemMetrics:
     def _sample_one(self, sampler: Sampler) -> dict[str, float]:
         try:
             return sampler.sample()
-        except Exception as error:  # whatever a driver raises; the others continue
+        except Exception as error:  # whatever a driver raises, the other samplers continue
             self._warn(f"system metrics: {type(sampler).__name__}: {error!r}")
             return {}
 
@@ -149,18 +156,6 @@ def _finish(followed: _Followed) -> None:
         with contextlib.suppress(OSError):
             followed.points.finish()
         followed.points.close()
-
-
-def _each_once(warn: Callable[[str], None]) -> Callable[[str], None]:
-    """A driver that fails once fails every ten seconds."""
-    said: set[str] = set()
-
-    def warn_once(text: str) -> None:
-        if text not in said and len(said) < _MAX_WARNINGS:
-            said.add(text)
-            warn(text)
-
-    return warn_once
 
 
 def _interval_s(environ: Mapping[str, str], warn: Callable[[str], None]) -> float:

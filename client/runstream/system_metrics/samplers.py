@@ -1,4 +1,4 @@
-"""What this machine does, under the names and in the units of MLflow's system metrics, without their prefix `system/`.
+"""Samples this machine, under the names and in the units of MLflow's system metrics, without their prefix `system/`.
 
 The libraries are imported when they are first used: most agents need neither.
 """
@@ -71,7 +71,7 @@ class NetworkSampler:
 
 
 class GpuSampler:
-    """GPUs of NVIDIA, by their index. What a GPU does not tell is left out."""
+    """GPUs of NVIDIA, by their index. Values that a GPU does not report are left out."""
 
     def __init__(self, nvml: Any) -> None:
         """Raises NVMLError if there is no driver."""
@@ -108,7 +108,8 @@ class GpuSampler:
 
 
 def samplers_of_this_machine(warn: Callable[[str], None]) -> list[Sampler]:
-    """The samplers whose libraries are installed. `warn` gets what is missing. A machine may have no GPU."""
+    """The samplers whose libraries are installed. `warn` is called for missing libraries, unless the machine has no
+    GPU."""
     samplers: list[Sampler] = []
     try:
         import psutil
@@ -126,5 +127,5 @@ def samplers_of_this_machine(warn: Callable[[str], None]) -> list[Sampler]:
         samplers.append(GpuSampler(pynvml))
     except pynvml.NVMLError:
         if os.path.exists("/proc/driver/nvidia"):
-            warn("system metrics of GPUs: the driver of NVIDIA cannot be asked")
+            warn("no system metrics of GPUs: the driver of NVIDIA does not respond")
     return samplers

@@ -49,7 +49,7 @@ def test_long_texts_are_cut_and_ids_states_and_numbers_stay_whole(monkeypatch: p
 def test_columns_that_have_no_room_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = lines_of(monkeypatch, 34, ROW)
     assert lines[0].split() == ["run_id", "name", "status"]
-    assert " ".join(" ".join(lines).split()).endswith("no room for latest, note: widen the terminal, or take --json")
+    assert " ".join(" ".join(lines).split()).endswith("no room for latest, note: widen the terminal, or use --json")
 
 
 def test_a_value_cannot_move_the_cursor_and_is_on_one_line_unless_it_wraps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_an_agent_in_the_foreground_says_that_another_one_runs(service: Service,
     command = [sys.executable, "-m", "runstream.agent", "run", "--dir", str(directory.path)]
     second = subprocess.run(command, capture_output=True, text=True, timeout=250, env=launch.environment(os.environ))
     assert second.returncode == 1
-    assert f"an agent runs already for {directory.path} (pid {agent.pid})" in second.stderr
+    assert f"an agent already runs for {directory.path} (pid {agent.pid})" in second.stderr
 
 
 def test_an_agent_that_is_killed_at_random_moments_is_started_again_and_every_point_is_stored_once(
@@ -190,7 +190,7 @@ def test_an_agent_that_cannot_be_started_is_named_with_the_reason(
     monkeypatch.setattr(sys, "base_exec_prefix", "/nowhere")
     state = ensure_agent(directory)
     assert (state.state, state.failures) == ("failed", 1)
-    assert "no Python is known" in state.reason
+    assert "no Python was found" in state.reason
     assert ensure_agent(directory).failures == 1, "the next try waits"
 
 
