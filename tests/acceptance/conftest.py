@@ -20,5 +20,5 @@ def serve() -> Iterator[ServeProcess]:
 
 @pytest.fixture
 def client(serve: ServeProcess) -> runstream.Client:
-    """Reads back."""
+    """A client of the service."""
     return runstream.Client(serve.grpc_address)

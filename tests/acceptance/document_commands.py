@@ -44,7 +44,7 @@ CLIENT = ROOT / "docs" / "client.md"
 
 
 def make_target(_reader: Reader, found: re.Match[str]) -> None:
-    """`make demo` is what test_demo.py runs, `make test` is who runs this; here: that make knows how."""
+    """Checks only that make has the target: test_demo.py runs `make demo`, and `make test` runs this test."""
     # Not as a child of the make that runs the tests; and as if nothing was installed yet.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     command = ["make", "--dry-run", "--always-make", found[1]]
@@ -53,7 +53,7 @@ def make_target(_reader: Reader, found: re.Match[str]) -> None:
 
 
 def serve_command(reader: Reader, found: re.Match[str]) -> None:
-    """Starts it as it stands there, with free ports unless the line itself says which; stops it with SIGTERM."""
+    """Starts it with the options of the document, on free ports unless the line has ports; stops it with SIGTERM."""
     environment = {
         "RUNSTREAM_GRPC_LISTEN": "127.0.0.1:0",
         "RUNSTREAM_HTTP_LISTEN": "127.0.0.1:0",
@@ -107,7 +107,7 @@ def tail(reader: Reader, found: re.Match[str]) -> None:
 
 
 def data_command(reader: Reader, found: re.Match[str]) -> None:
-    """As it stands there; `data` is where the service keeps its data."""
+    """Runs the command as it is; `data` is the data directory of the service."""
     (reader.directory / "data").unlink(missing_ok=True)
     (reader.directory / "data").symlink_to(reader.serve.data_dir)
     reader.run(program("runstream"), *shlex.split(found[1]))
@@ -136,7 +136,7 @@ def access_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def doctor_command(reader: Reader, found: re.Match[str]) -> None:
-    """It finds nothing wrong, with the addresses of the service that runs here."""
+    """Runs it with the addresses of the service of this test; it finds nothing wrong."""
     options = shlex.split(found[1])
     given = {"--address": reader.serve.grpc_address, "--http": reader.serve.http_url, "--dir": "journals"}
     for option in set(options) & given.keys():
@@ -164,7 +164,7 @@ def login_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def exported(_reader: Reader, found: re.Match[str]) -> None:
-    """The client reads it."""
+    """The client reads this variable."""
     assert found[1] in {row[0] for row in table_of(CLIENT, "variable")}
 
 
@@ -195,7 +195,7 @@ def exec_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def sync_command(reader: Reader, found: re.Match[str]) -> None:
-    """There is a journal that was not sent."""
+    """Sends a journal that was left."""
     directory = Directory(reader.directory / "offline")
     directory.make()
     offline = Trainer.start(directory, reader.serve.grpc_address)
@@ -207,7 +207,7 @@ def sync_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def bench_command(_reader: Reader, found: re.Match[str]) -> None:
-    """It has these options, and these names; test_bench.py runs it."""
+    """The command has these options and names; test_bench.py runs it."""
     options = bench.make_context("bench", shlex.split(found[1])).params
     assert {name for several in options["only"] for name in several} <= TRACKERS.keys()
     assert {name for several in options["scenario"] for name in several} <= SCENARIOS.keys()
@@ -222,7 +222,7 @@ def distribute_command(reader: Reader, _found: re.Match[str]) -> None:
 
 
 def kubectl_secret(_reader: Reader, found: re.Match[str]) -> None:
-    """It would make the Secret that the chart looks for, with a URL that the service takes."""
+    """The Secret is the one that the chart expects, with a URL that the service accepts."""
     database = yaml.safe_load((CHART / "values.yaml").read_text())["database"]
     assert found.group("name", "key") == (database["existingSecret"], database["key"])
     read_settings({"--database": found["url"]})
@@ -251,7 +251,7 @@ def kubectl_object(_reader: Reader, found: re.Match[str]) -> None:
 
 
 def kubectl_pods(_reader: Reader, found: re.Match[str]) -> None:
-    """The chart's pods have that label."""
+    """The pods of the chart have this label."""
     (pods,) = (one["spec"]["template"] for one in chart_objects({}) if one["kind"] == "Deployment")
     assert pods["metadata"]["labels"][found[1]] == found[2]
 
@@ -262,7 +262,7 @@ def helm_release(_reader: Reader, found: re.Match[str]) -> None:
 
 
 def pg_dump(reader: Reader, found: re.Match[str]) -> None:
-    """Of the database of the service that runs here, with points in it."""
+    """Dumps the database of the service of this test, with points in it."""
     reader.run(
         sys.executable, "-c", "import runstream as r\nwith r.start_run('kept') as run: run.log({'loss': 1.5}, step=1)"
     )
@@ -307,7 +307,7 @@ def tensorboard_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def import_command(reader: Reader, found: re.Match[str]) -> None:
-    """All of it is there afterwards."""
+    """Everything was imported."""
     http = {"RUNSTREAM_MLFLOW_HTTP_ADDRESS": reader.serve.http_url}
     process = reader.start(program("runstream"), "import", *shlex.split(found[1]), **http)
     out, err = process.communicate(timeout=120)
@@ -317,7 +317,7 @@ def import_command(reader: Reader, found: re.Match[str]) -> None:
 
 
 def kustomization(_reader: Reader, found: re.Match[str]) -> None:
-    """There is one; tests/deploy/test_files.py checks what it lists."""
+    """The directory has a kustomization; tests/deploy/test_files.py checks what it lists."""
     assert (ROOT / found[1] / "kustomization.yaml").is_file()
 
 

@@ -27,7 +27,7 @@ KILLS = 5  # the fourth is one of the service; `SOAK_SECONDS` makes it more
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory]:
-    """An empty one; no agent is left behind."""
+    """An empty directory; no agent is left behind."""
     with short_lived_agents(tmp_path / "state", monkeypatch) as made:
         yield made
 

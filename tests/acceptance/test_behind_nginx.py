@@ -1,4 +1,4 @@
-"""TLS that ends at a proxy, as docs/security.md shows it: what a user does works as without one."""
+"""TLS that ends at a proxy, as in docs/security.md: everything works as without a proxy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Proxied:
 
     @property
     def url(self) -> str:
-        """Of HTTP."""
+        """The URL of HTTP."""
         return f"https://localhost:{self.port}"
 
     def get(self, path: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The benchmark says all that it promises, and checks that the table holds exactly what was acknowledged."""
+"""The benchmark prints all figures, and checks that exactly the acknowledged points are stored."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def program(serve: ServeProcess, name: str, number: int, **environment: str) -> 
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """Waits for its end; returns its output."""
+    """Waits for the end of the program; returns its output."""
     output, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
     return output

@@ -55,7 +55,7 @@ def start(serve: ServeProcess, **options: Any) -> runstream.Run:
 
 
 def runstream_(serve: ServeProcess, *arguments: object, code: int = 0) -> str:
-    """Runs the command to its end; what it printed, or what it complained about if it should fail."""
+    """Runs a command to its end; returns its output, or its error message if it should fail."""
     environment = command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address})
     done = preloaded.run([*COMMAND, *map(str, arguments)], environment)
     assert done.returncode == code, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""`runstream demo` as a person sees it, in a terminal and without one, and what it leaves behind: nothing."""
+"""`runstream demo` in a terminal and without one; it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS = ("accuracy", "compute_ms", "grad_norm", "loss", "samples_per_s")
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Where demos put their temporary directories."""
+    """The directory for the temporary directories of demos."""
     with short_directory() as path:
         yield path
 
@@ -36,7 +36,7 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def processes_below(pid: int) -> list[psutil.Process]:
-    """All that a demo has started and that still runs."""
+    """The processes of a demo that still run."""
     return psutil.Process(pid).children(recursive=True)
 
 

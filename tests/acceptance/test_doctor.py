@@ -1,4 +1,4 @@
-"""`runstream doctor` against a real service, and against what people have instead of one."""
+"""`runstream doctor` against a real service, and against addresses where something else or nothing answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def directory(tmp_path: Path) -> Directory:
 def examine(
     serve: ServeProcess, directory: Directory, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, dict[str, str]]]:
-    """Exit code and checks by name."""
+    """The exit code, and the checks by name."""
     places = {
         "RUNSTREAM_ADDRESS": serve.grpc_address,
         "RUNSTREAM_MLFLOW_HTTP_ADDRESS": serve.http_url,

@@ -60,7 +60,7 @@ def variables(serve: ServeProcess, **more: str) -> dict[str, str]:
 def execute(
     environment: Mapping[str, str], command: Sequence[str], *options: str, code: int = 0
 ) -> tuple[str, subprocess.CompletedProcess[bytes]]:
-    """Runs it to its end; the run's id, and what came out."""
+    """Runs a command to its end; returns the run's id and the output."""
     done = subprocess.run(
         [*COMMAND, "exec", *options, "--", *command], env=environment, capture_output=True, timeout=250
     )

@@ -1,4 +1,4 @@
-"""The bounds of connections and requests, over real sockets."""
+"""The limits of connections and requests, over real sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def service() -> Iterator[ServeProcess]:
 
 
 def said(service: ServeProcess, content: bytes) -> bytes:
-    """All that is answered until the service closes the connection."""
+    """Everything that is received until the service closes the connection."""
     with socket.create_connection(("127.0.0.1", urlsplit(service.http_url).port or 0), timeout=60) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(content)
@@ -81,7 +81,7 @@ async def listener() -> AsyncIterator[socket.socket]:
 
 @pytest.fixture
 def port(listener: socket.socket, server: HttpServer) -> int:
-    """Of the server."""
+    """The port of the server."""
     return int(listener.getsockname()[1])
 
 

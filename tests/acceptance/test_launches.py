@@ -29,7 +29,7 @@ PYTORCHJOB = {"WORLD_SIZE": "3", "MASTER_ADDR": "mnist-master-0", "MASTER_PORT":
 
 
 def start(serve: ServeProcess, name: str, number: int, **environment: str) -> subprocess.Popen[str]:
-    """A program of tests/unit/client/processes.py, without the variables of whoever runs the tests."""
+    """A program of tests/unit/client/processes.py, without the variables of the person who runs the tests."""
     bare = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "RUNSTREAM", "PMI"))}
     bare["RUNSTREAM_DIR"] = os.environ["RUNSTREAM_DIR"]
     return subprocess.Popen(

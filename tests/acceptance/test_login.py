@@ -36,7 +36,7 @@ def token(serve: ServeProcess) -> str:
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """Of a person with nothing in the home directory."""
+    """The environment of a person with an empty home directory."""
     return command_environment({"XDG_CONFIG_HOME": str(tmp_path / "config"), "RUNSTREAM_DIR": str(tmp_path / "state")})
 
 

@@ -49,7 +49,7 @@ def variables(serve: ServeProcess) -> dict[str, str]:
 
 
 def said(serve: ServeProcess, *arguments: str, code: int = 0) -> str:
-    """What the command printed; what it complained about, if it should fail."""
+    """Runs a command; returns its output, or its error message if it should fail."""
     done = preloaded.run([*COMMAND, *arguments], variables(serve), timeout_s=60)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""`runstream serve` as a process: what an operator and an orchestrator see of it."""
+"""`runstream serve` as operators and orchestrators see it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def refused(*arguments: str, environment: dict[str, str] | None = None) -> tuple
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[ServeProcess]:
-    """From an empty directory, as users start it first."""
+    """Starts it from an empty directory, as users do first."""
     with short_directory() as directory, ServeProcess(directory / "data", fresh=True) as process:
         yield process
 
@@ -413,7 +413,7 @@ def test_terminal_gets_a_banner_and_ctrl_c_ends_it(data_dir: Path) -> None:
 
 
 def test_calls_that_come_all_at_once_wait_their_turn(serve: ServeProcess) -> None:
-    """Left to itself, gRPC cancels some of more than a thousand."""
+    """By default, gRPC cancels some of more than a thousand calls."""
     request = run_pb2.ListExperimentsRequest()
     with grpc.insecure_channel(serve.grpc_address) as channel:
         stub = run_pb2_grpc.RunServiceStub(channel)

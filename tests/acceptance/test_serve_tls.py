@@ -1,4 +1,4 @@
-"""`runstream serve` with TLS and mutual TLS, and certificates that are replaced while it works."""
+"""`runstream serve` with TLS and mutual TLS, and certificates that are replaced while it runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REPLACED_WITHIN_S = 30.0
 
 @dataclass
 class TlsService:
-    """A service with TLS, its files, and who issued them."""
+    """A service with TLS, its files, and their authority."""
 
     serve: ServeProcess
     mount: SecretMount
@@ -47,11 +47,11 @@ class TlsService:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Of HTTP."""
+        """Host and port of HTTP."""
         return "127.0.0.1", int(self.serve.http_url.rpartition(":")[2])
 
     def serial(self, context: ssl.SSLContext) -> int:
-        """Of the certificate that a new connection gets over HTTP."""
+        """The serial number of the certificate that a new connection gets over HTTP."""
         with (
             socket.create_connection(self.address, timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as inside,

@@ -63,7 +63,7 @@ ROLES = ("read", "write", "manage")
 
 @pytest.fixture(scope="session")
 def a(serve: ServeProcess) -> Iterator[Team]:
-    """The team that has things."""
+    """The team that owns the objects."""
     yield from team_of(serve, A)
 
 
@@ -80,7 +80,7 @@ def admin(serve: ServeProcess) -> str:
 
 @pytest.fixture(scope="session")
 def invalid_tokens(serve: ServeProcess) -> dict[str, str]:
-    """Tokens that let nobody in, by what is wrong with them."""
+    """Invalid tokens, by what is wrong with them."""
     expired = make_token(serve, name="expired", role="manage", workspace=A)
     revoked = make_token(serve, name="revoked", role="manage", workspace=A)
     execute(serve, "UPDATE tokens SET expires_at = now() WHERE name = 'expired'")

@@ -229,7 +229,7 @@ KINDS = ("rpcs", "bytes over gRPC", "routes", "requests as bytes")
 
 
 def check_no_secret(*parts: bytes | str) -> None:
-    """Nothing of the other workspace is in an answer."""
+    """Checks that an answer contains nothing of the other workspace."""
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode(errors="surrogatepass")
         for secret in (MARK.encode(), str(MARKED_VALUE).encode(), struct.pack("<d", MARKED_VALUE)):
@@ -357,7 +357,7 @@ def _requests(entry: Entry, fuzz: Fuzz, values: st.SearchStrategy[Any]) -> st.Se
 
 
 def _values(fuzz: Fuzz) -> st.SearchStrategy[Any]:
-    """What may be in the place of a field."""
+    """Values for the place of a field."""
     leaves = st.one_of(fuzz.texts, fuzz.texts, st.sampled_from(EDGES), st.floats(), st.booleans(), st.none())
     names = ("key", "value", "run_id", "model_id", "dataset", "name", "digest", "step", "timestamp", "tags")
     return st.recursive(

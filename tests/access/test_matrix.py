@@ -1,4 +1,4 @@
-"""Every RPC and every HTTP route, called by everybody who must not, and by those who may."""
+"""Every RPC and every HTTP route, called by all kinds of callers who must not call it, and by those who may."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def unnamed(serve: ServeProcess, a: Team) -> Things:
 
 @pytest.fixture(scope="module")
 def mine(serve: ServeProcess, b: Team) -> Things:
-    """What the team has that looks for those of others."""
+    """The objects of the team that tries to reach those of another."""
     return fresh_things(serve, b)
 
 
@@ -108,7 +108,7 @@ def fresh_things(serve: ServeProcess, team: Team) -> Things:
 
 
 def _state(serve: ServeProcess, things: Things) -> list[str]:
-    """Everything that is stored of them."""
+    """All stored rows and files of these objects."""
     of_run, of_experiment = f"run_id = '{things.run_id}'", f"experiment_id = {things.experiment_id}"
     of_model = f"model_id = '{things.model_id}'"
     of_name = (

@@ -1,4 +1,4 @@
-"""Open pages: whose events end when, and what a cookie allows to whom."""
+"""Open pages: when their events end, and what a cookie allows."""
 
 from __future__ import annotations
 

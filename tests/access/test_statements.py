@@ -33,7 +33,7 @@ def things(a: Team) -> Things:
 
 @pytest.fixture(scope="module")
 def logged(serve: ServeProcess) -> Iterator[ServeProcess]:
-    """PostgreSQL logs every statement meanwhile."""
+    """Lets PostgreSQL log every statement during the block."""
     _set(serve, "ALTER SYSTEM SET log_statement = 'all'")
     yield serve
     _set(serve, "ALTER SYSTEM RESET log_statement")

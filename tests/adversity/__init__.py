@@ -1,1 +1,1 @@
-"""What must be survived: kills, cuts, outages. Real processes, fsync on."""
+"""Kills, cut networks and outages, with real processes and fsync on."""

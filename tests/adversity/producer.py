@@ -16,7 +16,7 @@ import runstream
 
 
 class Listener(logging.Handler):
-    """Notes all that the client has to say."""
+    """Collects the messages of the client."""
 
     def __init__(self, said: list[str]) -> None:
         super().__init__()

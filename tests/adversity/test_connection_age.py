@@ -1,4 +1,4 @@
-"""Streams that reach the maximum connection age spread over replicas that were added; nobody notices but they."""
+"""Streams that reach the maximum connection age spread over replicas that were added, without an error or a loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIENTS = 4
 
 @pytest.fixture
 def replicas(database_url: str) -> Iterator[list[ServeProcess]]:
-    """Three on one database, with addresses of their own; none runs yet."""
+    """Three replicas on one database, with addresses of their own; none runs yet."""
     arguments = ["--database", database_url, "--max-connection-age", "0.5"]
     with short_directory() as directory:
         made = [ServeProcess(directory / str(number), arguments=arguments) for number in range(3)]

@@ -43,7 +43,7 @@ def _ready(replica: ServeProcess) -> bool:
 
 @pytest.fixture
 def proxy(database_url: str) -> Iterator[Proxy]:
-    """Between one replica and PostgreSQL."""
+    """The proxy between one replica and PostgreSQL."""
     with Proxy(socket_of(database_url)) as between:
         yield between
 

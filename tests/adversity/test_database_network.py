@@ -34,7 +34,7 @@ LONGEST_ANSWER_S = 10 + 65 + 10 + 5
 
 
 class Reader(threading.Thread):
-    """Asks for something over HTTP again and again. Every call has to be answered, and never as if for a bug."""
+    """Sends requests over HTTP all the time. Every one has to be answered, and never with an internal error."""
 
     def __init__(self, serve: ServeProcess) -> None:
         super().__init__(daemon=True)

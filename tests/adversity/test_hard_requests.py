@@ -1,4 +1,4 @@
-"""The hardest requests of each kind over HTTP, while a stream is acknowledged and the service is asked how it is."""
+"""The most expensive requests of each kind over HTTP, while a stream gets acknowledgements and probes get answers."""
 
 from __future__ import annotations
 

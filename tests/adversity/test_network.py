@@ -1,4 +1,4 @@
-"""The network between client and service cuts, stalls, slices and delays; points arrive exactly once all the same."""
+"""The network between client and service cuts, stalls, slices and delays; points still arrive exactly once."""
 
 from __future__ import annotations
 

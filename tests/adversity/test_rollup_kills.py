@@ -31,7 +31,7 @@ MEMORY_BOUND_BYTES = 250e6
 
 
 class Memory(threading.Thread):
-    """The most that the service had, over all of its lives."""
+    """Measures the most memory that the service uses, over all of its restarts."""
 
     def __init__(self, serve: ServeProcess) -> None:
         super().__init__(daemon=True)
@@ -84,7 +84,7 @@ def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
 
 
 def _kinds(chance: random.Random) -> Iterator[Callable[[ServeProcess], None]]:
-    """Every way to die once, then mostly the service alone."""
+    """Every kind of kill once, then mostly the service only."""
     yield from KINDS
     while True:
         yield chance.choices(KINDS, weights=(8, 1, 1))[0]

@@ -40,7 +40,7 @@ async def database(database_url: str, proxy: Proxy) -> AsyncIterator[Database]:
 
 
 async def _ping_until_silent_ones_are_cut(database: Database) -> None:
-    """What the monitor of the database does, in less time."""
+    """Does what the monitor of the database does, in less time."""
     with pytest.raises(DatabaseUnavailable):
         await database.ping(timeout_s=0.5)
     give_up = time.monotonic() + SOON_S

@@ -1,4 +1,4 @@
-"""PostgreSQL is ten times slower, then stands still: memory is bounded, readiness says what is, all points arrive."""
+"""PostgreSQL is ten times slower, then stopped: memory is bounded, readiness is correct, and all points arrive."""
 
 from __future__ import annotations
 

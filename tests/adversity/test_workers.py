@@ -30,7 +30,7 @@ TWO = ["--workers", "2"]
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[ServeProcess]:
-    """One service for all tests that leave two workers to the next one."""
+    """One service for all tests after which two workers still run."""
     with short_directory() as directory, ServeProcess(directory / "data", arguments=TWO) as process:
         yield process
 
@@ -185,7 +185,7 @@ def test_liveness_ends_while_the_supervisor_hangs_and_points_are_taken_all_the_s
 
 
 def health_is_back(serve: ServeProcess) -> bool:
-    """Both workers, as far as ten connections tell."""
+    """Whether both workers are healthy, as far as ten connections show."""
     return {serve.get("/healthz")[0] for _ in range(10)} == {200}
 
 

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[CitusCluster]:
-    """The cluster, with a template."""
+    """The cluster, with a template database."""
     cluster = CitusCluster(os.environ[VARIABLE])
     try:
         asyncio.run(cluster.open())

@@ -145,7 +145,7 @@ def objects(values: Values, name: str = "runstream") -> list[Object]:
 
 
 def hooks(values: Values) -> list[Object]:
-    """Those that `helm test` makes."""
+    """The objects that `helm test` makes."""
     return [thing for thing in _objects(json.dumps(values), "runstream") if _is_hook(thing)]
 
 
@@ -180,11 +180,11 @@ def pod(values: Values) -> Object:
 
 
 def container(values: Values) -> Object:
-    """The service's container."""
+    """The container of the service."""
     (found,) = pod(values)["containers"]
     return dict(found)
 
 
 def environment(values: Values) -> dict[str, str]:
-    """Its variables that have a value of their own."""
+    """The variables of the container that have a plain value."""
     return {variable["name"]: variable["value"] for variable in container(values)["env"] if "value" in variable}

@@ -57,7 +57,7 @@ class Pod:
             process.wait(self._spec["terminationGracePeriodSeconds"])
 
     def container(self, name: str) -> subprocess.Popen[bytes]:
-        """Its process."""
+        """The process of a container."""
         return self._processes[name]
 
     def wrote(self, text: str) -> bool:

@@ -55,7 +55,7 @@ def test_kubernetes_takes_every_object(values: Values, version: str) -> None:
 
 @cache
 def takes(version: str, thing: str) -> None:
-    """Many installations have objects in common."""
+    """Validates an object; cached, since many installations have objects in common."""
     assert kubernetes_validate.validate(json.loads(thing), version, strict=True) == version
 
 

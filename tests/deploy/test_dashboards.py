@@ -86,7 +86,7 @@ def test_every_metric_of_the_service_is_on_the_dashboard_or_left_out_with_a_reas
 
 
 async def ask(database: Database, statement: str, variables: dict[str, Any], **options: str) -> list[asyncpg.Record]:
-    """What Grafana would get."""
+    """The rows that Grafana would get."""
     return await database.fetch(grafana.expand(statement, variables, START, END, **options))
 
 

@@ -115,6 +115,6 @@ def test_grafana_finds_the_dashboards_and_sources_of_the_kinds_that_they_ask_for
 
 
 def provisioned(kind: str, directory: str = "") -> list[dict[str, Any]]:
-    """What Grafana is provisioned with at its start."""
+    """The data sources and dashboards with which Grafana starts."""
     files = DEPLOY / "monitoring" / "grafana" / "provisioning" / (directory or kind)
     return [one for path in files.glob("*.yml") for one in yaml.safe_load(path.read_text())[kind]]

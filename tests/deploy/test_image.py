@@ -74,7 +74,7 @@ def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:
 
 @dataclass(frozen=True)
 class Installed:
-    """What stands below /opt/runstream in the image; its dependencies are those of the tests."""
+    """The files below /opt/runstream in the image; the dependencies are those of the tests."""
 
     directory: Path
     packages: Path
@@ -138,7 +138,7 @@ def test_what_runs_has_no_installer(installed: Installed) -> None:
 
 
 def test_all_that_it_needs_has_a_version(installed: Installed) -> None:
-    """One that its own metadata allow."""
+    """Every dependency has a version that the distributions' metadata allow."""
     ours = [one for one in distributions(path=[str(installed.packages)]) if one.name.startswith("runstream")]
     assert {one.name for one in ours} == {"runstream", "runstream-server"}
     extras = ("", *EXTRAS, "cli", "tensorboard")  # which the server includes
@@ -183,7 +183,7 @@ def token(serve: ServeProcess) -> str:
 
 
 def test_what_is_installed_serves(serve: ServeProcess, token: str) -> None:
-    """With queries and migrations (.sql), the grammar of filters, GraphQL's schema, and pages."""
+    """The package is complete: queries and migrations (.sql), the grammar of filters, GraphQL's schema, pages."""
     assert serve.get("/readyz")[0] == 200
     with grpc.insecure_channel(serve.grpc_address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check

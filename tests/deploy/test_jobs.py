@@ -56,14 +56,14 @@ def client(serve: ServeProcess) -> runstream.Client:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the user has: `train.py`."""
+    """The directory of the user, with `train.py`."""
     (tmp_path / "train.py").write_text(TRAIN)
     return tmp_path
 
 
 @pytest.fixture
 def variables(serve: ServeProcess) -> dict[str, str]:
-    """Of a user who has said where the service is; `python` is ours."""
+    """The environment of a user who has set the address of the service; `python` is ours."""
     return command_environment(
         {
             "RUNSTREAM_ADDRESS": serve.grpc_address,

@@ -32,7 +32,7 @@ pytestmark = needs_prometheus
 
 @dataclass(frozen=True)
 class Watched:
-    """What happened, and the Prometheus that saw it."""
+    """The times of the events, and the Prometheus that observed them."""
 
     prometheus: Prometheus
     begun: float

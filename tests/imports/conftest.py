@@ -1,4 +1,4 @@
-"""A stock MLflow server with data, and a service of ours that takes it."""
+"""A stock MLflow server with data, and a service of ours that imports it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """MLflow's own code warns while it runs."""
+    """Ignores warnings of MLflow's own code."""
     for item in items:
         if _HERE in item.path.parents:
             for kind in ("DeprecationWarning", "FutureWarning", "UserWarning"):
@@ -46,7 +46,7 @@ class MlflowSource:
 
     @property
     def database(self) -> str:
-        """As `mlflow server --backend-store-uri` takes it."""
+        """The database, as `mlflow server --backend-store-uri` takes it."""
         return f"sqlite:///{self.directory}/mlflow.db"
 
     @property
@@ -57,21 +57,21 @@ class MlflowSource:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[ServeProcess]:
-    """Takes what is imported; the tests of a file import other experiments, or have a service of their own."""
+    """The service into which tests import; those of a file import different experiments, or have their own service."""
     with short_directory() as directory, ServeProcess(directory) as serve:
         yield serve
 
 
 @pytest.fixture
 def client(service: ServeProcess) -> Iterator[runstream.Client]:
-    """Reads it back."""
+    """A client that reads what was imported."""
     with runstream.Client(service.grpc_address) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def source() -> Iterator[MlflowSource]:
-    """What tests read and do not change."""
+    """A stock server with data, which tests read and do not change."""
     with short_directory() as directory:
         place = directory / "mlflow"
         with stock_server(place=place, timeout_s=250) as url:

@@ -1,4 +1,4 @@
-"""What a team has logged to an MLflow server, by MLflow's own client."""
+"""The data that a team has logged to an MLflow server, with MLflow's own client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = 300
 
 @dataclass
 class Filled:
-    """Ids in the source."""
+    """The ids of the data in the source."""
 
     experiments: dict[str, str] = field(default_factory=dict)  # name -> id
     runs: dict[str, str] = field(default_factory=dict)  # name -> id

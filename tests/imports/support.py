@@ -16,14 +16,14 @@ from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 @dataclass(frozen=True)
 class Imported:
-    """What the command said."""
+    """The result of the command."""
 
     code: int
     out: str
     err: str
 
     def counts(self, what: str) -> tuple[int, int]:
-        """How many are new, and how many were there."""
+        """How many objects of a kind are new, and how many existed."""
         line = next((line for line in self.out.splitlines() if " ".join(line.split()[:-2]) == what), "")
         new, there = line.split()[-2:] if line else ("0", "0")
         return int(new.replace(",", "")), int(there.replace(",", ""))
@@ -93,7 +93,7 @@ def registered_of(url: str, name: str) -> dict[str, Any]:
 
 
 def _files(url: str, uri: str) -> dict[str, bytes]:
-    """All files of something, downloaded by MLflow's client."""
+    """All files of an object, downloaded by MLflow's client."""
     mlflow.set_tracking_uri(url)  # models are looked for there alone
     mlflow.set_registry_uri(url)
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-"""An import is killed again and again: afterwards, everything is there once."""
+"""An import is killed repeatedly: afterwards, everything is stored once."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _POINTS = STEPS + 6  # of a run with metrics
 
 @dataclass(frozen=True)
 class Brought:
-    """What was imported, and from where."""
+    """The data that were imported, and their source."""
 
     place: str
     filled: Filled

@@ -1,4 +1,4 @@
-"""`runstream import trackio` of databases of its versions, with and without ids of runs, and of files that are none."""
+"""`runstream import trackio` of databases of its versions, with and without ids of runs, and of other files."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ async def query(server: EmbeddedPostgres, statement: str) -> object:
 
 
 def abandon(server: EmbeddedPostgres) -> None:
-    """The state after kill -9 of the service: PostgreSQL still runs, and the lock is free."""
+    """Leaves what kill -9 of the service leaves: PostgreSQL still runs, and the lock is free."""
     assert server._lock is not None
     server._lock.close()
     if server._child is not None:

@@ -1,4 +1,4 @@
-"""Our service, a stock `mlflow server`, and MLflow's client without anybody's settings."""
+"""Our service, a stock `mlflow server`, and MLflow's client without settings of the person who runs the tests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The filters hold for the tests of this package alone."""
+    """Adds the filters to the tests of this package only."""
     for item in items:
         if _HERE in item.path.parents:
             for filtered in _WARNINGS_OF_MLFLOW:
@@ -94,21 +94,21 @@ def tokens(guarded: ServeProcess) -> dict[str, str]:
 
 @pytest.fixture
 def team_a(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
-    """A caller of team-a by hand."""
+    """A REST caller with the token of team-a."""
     with contextlib.closing(Rest(guarded.http_url, token=tokens["team-a"])) as rest:
         yield rest
 
 
 @pytest.fixture
 def team_b(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
-    """A caller of team-b by hand."""
+    """A REST caller with the token of team-b."""
     with contextlib.closing(Rest(guarded.http_url, token=tokens["team-b"])) as rest:
         yield rest
 
 
 @pytest.fixture
 def admin(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
-    """An admin by hand."""
+    """A REST caller with the token of an admin."""
     with contextlib.closing(Rest(guarded.http_url, token=tokens["admin"])) as rest:
         yield rest
 
@@ -152,7 +152,7 @@ def port(service: ServeProcess) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """For the tests of the web UI."""
+    """The browser of the tests of the web UI."""
     with running_browser() as browser:
         yield browser
 
@@ -175,7 +175,7 @@ def stock() -> Iterator[str]:
 
 @pytest.fixture
 def ours(server: str) -> Iterator[Rest]:
-    """A caller of our service by hand."""
+    """A REST caller of our service."""
     rest = Rest(server)
     yield rest
     rest.close()
@@ -183,7 +183,7 @@ def ours(server: str) -> Iterator[Rest]:
 
 @pytest.fixture
 def theirs(stock: str) -> Iterator[Rest]:
-    """A caller of the stock server by hand."""
+    """A REST caller of the stock server."""
     rest = Rest(stock)
     yield rest
     rest.close()
@@ -191,7 +191,7 @@ def theirs(stock: str) -> Iterator[Rest]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """What one test sets in MLflow, in the environment or in the working directory, the next does not see."""
+    """Isolates tests from what others set in MLflow, in the environment or in the working directory."""
     for name, value in _CLIENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -242,7 +242,7 @@ def experiment_id(ours: Rest) -> str:
 
 @pytest.fixture
 def name() -> str:
-    """Of a registered model that is not there yet."""
+    """A name for a registered model that does not exist yet."""
     return f"model-{uuid.uuid4().hex[:12]}"
 
 

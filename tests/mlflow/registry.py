@@ -1,4 +1,4 @@
-"""Calls to the model registry, and its words."""
+"""Calls to the model registry, and its messages."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def new_version(rest: Rest, name: str, **fields: Any) -> dict[str, Any]:
 
 
 def call(rest: Rest, method: str, path: str, fields: dict[str, Any]) -> Answer:
-    """What a GET is asked is its query."""
+    """Sends a request; the fields of a GET are its query."""
     return rest.get(path, fields) if method == "GET" else rest.send(method, path, fields)

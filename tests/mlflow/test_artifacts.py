@@ -1,4 +1,4 @@
-"""Artifacts through MLflow's own client, and by hand what it would not send."""
+"""Artifacts through MLflow's own client, and requests that it would not send."""
 
 from __future__ import annotations
 

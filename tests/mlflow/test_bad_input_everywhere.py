@@ -1,4 +1,4 @@
-"""Every route, sent what no client should send: what it answers is the caller's fault, in MLflow's form, or fine."""
+"""Every route is sent what no client should send: it succeeds, or blames the caller in MLflow's form."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_token_of_a_page_before_the_first_is_refused(method: str, path: str, o
 
 
 def _requests(service: ServeProcess, path: str) -> float:
-    """How many requests of a route have ended, whatever became of them."""
+    """How many requests of a route have ended, with any status."""
     name, route = "runstream_http_requests_total{", f'route="/api/2.0/mlflow/{path}"'
     lines = [line for line in service.get("/metrics")[1].splitlines() if line.startswith(name) and route in line]
     return sum(float(line.split()[-1]) for line in lines)

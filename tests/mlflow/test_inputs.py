@@ -1,4 +1,4 @@
-"""What runs read and made: datasets and models, through MLflow's client and by hand."""
+"""Inputs and outputs of runs, datasets and models, through MLflow's client and REST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow 3's logged models, through MLflow's own client and by hand."""
+"""MLflow 3's logged models, through MLflow's own client and REST."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.rest import Rest
 
 @pytest.fixture
 def model_id(client: mlflow.MlflowClient, experiment_id: str) -> str:
-    """A model without anything."""
+    """A logged model without params, tags or files."""
     return str(client.create_logged_model(experiment_id, name="plain").model_id)
 
 

@@ -1,4 +1,4 @@
-"""Metrics over MLflow's routes: written by its client and by hand, read back."""
+"""Metrics over MLflow's routes: written by its client and with REST, and read back."""
 
 from __future__ import annotations
 

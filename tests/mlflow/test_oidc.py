@@ -151,7 +151,7 @@ def begin(serve: ServeProcess) -> tuple[str, str]:
 
 
 def consent(url: str, account: str) -> dict[str, str]:
-    """What the provider sends back."""
+    """The query with which the provider sends a person back."""
     parts = urlsplit(url)
     answer = ask(f"{parts.scheme}://{parts.netloc}", f"{parts.path}?{parts.query}", form={"account": account})
     return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}

@@ -41,7 +41,7 @@ def steps(address: str, run_id: str) -> list[int]:
 
 
 def script(text: str, *arguments: str, directory: Path, **environment: str) -> subprocess.Popen[str]:
-    """A script of its own."""
+    """Runs a script in a process of its own."""
     return Preloaded(
         [sys.executable, "-c", text, *arguments],
         mlflow_environment({"RUNSTREAM_DIR": str(directory), **environment}),
@@ -59,7 +59,7 @@ def output_of(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture
 def other_service() -> Iterator[ServeProcess]:
-    """One that a test may stop."""
+    """A service that a test may stop."""
     with short_directory() as path, ServeProcess(path) as serve:
         yield serve
 

@@ -57,7 +57,7 @@ def records(directory: Directory) -> list[Record]:
 
 
 def settle(directory: Directory) -> None:
-    """Says that the service has everything."""
+    """Writes into the positions of all journals that the service has everything."""
     for path in directory.journals():
         last = JournalReader(path, quarantine=False).read(1 << 20)[-1]
         Position(records=last.sequence).save(path, durable=False)
@@ -183,7 +183,7 @@ def test_while_the_service_is_away_writes_are_answered_and_the_rest_waits(
 
 @pytest.fixture
 def transport(directory: Directory) -> Iterator[None]:
-    """What the agent does with the journals."""
+    """A transport, which sends the journals as the agent does."""
     running = Transport(directory)
     running.start()
     yield

@@ -1,4 +1,4 @@
-"""The model registry: through MLflow's client and by hand."""
+"""The model registry, through MLflow's client and REST."""
 
 from __future__ import annotations
 

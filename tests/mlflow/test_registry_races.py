@@ -13,7 +13,7 @@ Wanted = tuple[str, str, dict[str, Any]]
 
 
 def at_once(server: str, calls: list[Wanted]) -> list[Answer]:
-    """Each from a connection of its own."""
+    """Sends each request over a connection of its own."""
 
     def one(wanted: Wanted) -> Answer:
         rest = Rest(server)

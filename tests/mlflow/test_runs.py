@@ -1,4 +1,4 @@
-"""Runs with their params and tags, through MLflow's client and by hand."""
+"""Runs with their params and tags, through MLflow's client and REST."""
 
 from __future__ import annotations
 

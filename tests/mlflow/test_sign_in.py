@@ -43,7 +43,7 @@ def serve() -> Iterator[ServeProcess]:
 
 @pytest.fixture(scope="module")
 def token(serve: ServeProcess) -> str:
-    """One of team-a, which has an experiment."""
+    """A token of team-a, which has an experiment."""
     made = make_token(serve, name="ada", workspace="team-a")
     with contextlib.closing(Rest(serve.http_url)) as rest:
         body = {"name": EXPERIMENT}
@@ -56,7 +56,7 @@ def token(serve: ServeProcess) -> str:
 
 @pytest.fixture
 def other_port(tmp_path: Path) -> Iterator[str]:
-    """A web page of something else on this machine."""
+    """A web page of another server on this machine."""
     (tmp_path / "index.html").write_text("<p>something else")
     handler = functools.partial(_QuietHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -69,7 +69,7 @@ def other_port(tmp_path: Path) -> Iterator[str]:
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
-        """Nothing."""
+        """Writes no log."""
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""MLflow's clients with tokens: real scripts that have nothing but their environment, and tokens that end."""
+"""MLflow's clients with tokens: real scripts that are configured by their environment alone, and tokens that end."""
 
 from __future__ import annotations
 

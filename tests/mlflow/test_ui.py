@@ -340,7 +340,7 @@ def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, bro
 
 
 def _switch_to(page: Page, mode: str) -> None:
-    """Between the table of runs and their charts."""
+    """Switches between the table of runs and their charts."""
     page.locator("label", has=page.locator(f"input[value={mode}]")).click()
 
 

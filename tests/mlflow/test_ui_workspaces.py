@@ -1,4 +1,4 @@
-"""MLflow's own web UI on a service with workspaces, in a real browser. Whoever looks has a token in a header."""
+"""MLflow's own web UI on a service with workspaces, in a real browser that sends a token in a header."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Logged:
     run_id: str
 
     def path(self, tab: str = "", workspace: str = "") -> str:
-        """Where the UI shows it."""
+        """The path at which the UI shows the run."""
         query = f"?workspace={workspace}" if workspace else ""
         return f"experiments/{self.experiment_id}/runs/{self.run_id}{tab}{query}"
 
 
 @pytest.fixture
 def logged(team_a: Rest, team_b: Rest) -> dict[str, Logged]:
-    """One of each team."""
+    """A run of each team."""
     return {team: _log(rest, team) for team, rest in (("team-a", team_a), ("team-b", team_b))}
 
 

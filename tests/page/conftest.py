@@ -17,7 +17,7 @@ from tests.support.serve import ServeProcess
 
 @dataclass(kw_only=True)
 class Opened:
-    """A browser's tab with the page, and what went wrong in it."""
+    """A browser's tab with the page, and the errors in it."""
 
     page: Page
     url: str
@@ -40,7 +40,7 @@ class Opened:
 
     @property
     def unexpected(self) -> list[str]:
-        """What went wrong and was not to: a violation of the policy is among it, too."""
+        """The unexpected errors, among them violations of the content security policy."""
         return [one for one in self.wrong if not any(part in one for part in self.expected)]
 
 

@@ -1,4 +1,4 @@
-"""What tests of the page do again and again."""
+"""Helpers of the tests of the page."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def make_experiment(service: ServeProcess, name: str = "", *, token: str = "") -
 
 
 def serious_issues(page: Page) -> list[str]:
-    """What axe-core finds on a page that keeps people from using it."""
+    """The barriers that axe-core finds on a page."""
     page.evaluate(_AXE.read_text())
     return list(page.evaluate(_ISSUES))

@@ -1,4 +1,4 @@
-"""Somebody who signed in with a token uses the page."""
+"""The page for a person who signed in with a token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEAM = "team-a"
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[ServeProcess]:
-    """A service that asks who somebody is."""
+    """A service that asks for tokens."""
     with short_directory() as directory, ServeProcess(directory, arguments=AUTH) as serve:
         make_workspace(serve, TEAM)
         yield serve
@@ -32,7 +32,7 @@ def guarded() -> Iterator[ServeProcess]:
 
 @pytest.fixture(scope="module")
 def tokens(guarded: ServeProcess) -> dict[str, str]:
-    """By role."""
+    """The tokens, by role."""
     of_team = {role: make_token(guarded, name=role, role=role, workspace=TEAM) for role in ("read", "write", "manage")}
     return {**of_team, "admin": make_token(guarded, name="admin", role="admin")}
 

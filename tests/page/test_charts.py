@@ -108,14 +108,14 @@ class Charts:
         return drawn
 
     def pixels(self, key: str, left: float, top: float, width: float, height: float, colour: str | None = None) -> int:
-        """Pixels of about a colour, of the first line if none is named, in a part of the plot."""
+        """Counts pixels close to this colour, by default that of the first line, in a part of the plot."""
         return int(self.page.evaluate(_PIXELS, [key, left, top, width, height, colour]))
 
     def plot(self, key: str) -> Any:
         return self.page.locator(f'.panel[data-key="{key}"] .u-over')
 
     def choose(self, key: str, entry: str) -> None:
-        """An entry of a panel's menu."""
+        """Chooses an entry of a panel's menu."""
         self.page.get_by_role("button", name=f"Menu of {key}").click()
         self.page.get_by_role("menuitem", name=entry).click()
 
@@ -129,7 +129,7 @@ def _exact(drawn: dict[str, Any]) -> bool:
 
 
 def _refined(drawn: dict[str, Any]) -> bool:
-    """Not a draft any more."""
+    """Whether a panel shows its final curves, not a draft."""
     return _loaded(drawn) and all(len(line["buckets"]) > 250 for line in drawn["lines"])
 
 

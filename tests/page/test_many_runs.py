@@ -50,7 +50,7 @@ _SCROLL = """async () => {
 
 @pytest.fixture(scope="module")
 def many(service: ServeProcess) -> Logged:
-    """Made before the browser starts, whose loop would be in the way."""
+    """Makes the runs before the browser starts, whose event loop would interfere."""
     logged = make_experiment(service)
     execute(service, _RUNS, int(logged.experiment_id), COUNT)
     return logged
@@ -84,6 +84,6 @@ def test_thousands_of_runs_scroll_without_a_stutter(many: Logged, tab: Opened) -
 
 
 def _task_s(session: CDPSession) -> float:
-    """How long the page's main thread has worked."""
+    """The CPU time of the page's main thread."""
     metrics = session.send("Performance.getMetrics")["metrics"]
     return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))

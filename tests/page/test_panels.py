@@ -1,4 +1,4 @@
-"""Where panels stand, and what they leave room for."""
+"""The layout of panels."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def open_related(tab: Opened, logged: Logged, **view: Any) -> Page:
 
 
 def drag(page: Page, axis: int, low: float, high: float) -> None:
-    """Brushes a part of an axis, from 0 (bottom) to 1."""
+    """Selects a part of an axis with the mouse, from 0 (bottom) to 1."""
     place = page.evaluate(_PLACE, ["", axis])
     top, bottom = place["top"], place["bottom"]
     page.mouse.move(place["x"], bottom - low * (bottom - top))

@@ -1,4 +1,4 @@
-"""The table of runs, as somebody uses it."""
+"""The table of runs in the browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = IN_A_BROWSER
 
 @pytest.fixture(scope="module")
 def logged(service: ServeProcess) -> Logged:
-    """Twelve runs."""
+    """An experiment with twelve runs."""
     made = make_experiment(service)
     for number in range(12):
         made.run(

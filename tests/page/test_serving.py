@@ -1,4 +1,4 @@
-"""How the page gets into a browser."""
+"""How the files of the page are served."""
 
 from __future__ import annotations
 

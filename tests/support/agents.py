@@ -59,7 +59,7 @@ def gone(process: psutil.Process) -> bool:
 
 
 def kill(process: psutil.Process) -> None:
-    """Waits until a process is gone."""
+    """Kills a process (kill -9), and waits until it is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGKILL)
     until_now(lambda: gone(process))

@@ -1,4 +1,4 @@
-"""What tests of the page's API do again and again."""
+"""Helpers of the tests of the page's API."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Web:
     rest: Rest
 
     def get(self, path: str, **query: Any) -> Any:
-        """The JSON of a GET."""
+        """Sends a GET; returns its JSON."""
         return self._fine(self.rest.get(path, query)).body
 
     def post(self, path: str, **fields: Any) -> Any:
-        """The JSON that a POST answers with."""
+        """Sends a POST; returns its JSON."""
         return self._fine(self.rest.post(path, fields)).body
 
     def arrays(self, path: str, **fields: Any) -> Decoded:
-        """The arrays that a POST answers with."""
+        """Sends a POST; returns its arrays."""
         return decode(self._fine(self.rest.post(path, fields)).content)
 
     def refusal(self, method: str, path: str, fields: Any = None) -> tuple[int, str, str]:
@@ -46,12 +46,12 @@ class Web:
         return answer.status, error["code"], error.get("field", "")
 
     def make_experiment(self, name: str = "") -> str:
-        """A new experiment; returns its id."""
+        """Makes an experiment; returns its id."""
         made = self.rest.post("/api/2.0/mlflow/experiments/create", {"name": name or uuid.uuid4().hex})
         return str(self._fine(made).body["experiment_id"])
 
     def make_run(self, experiment_id: str = "0", **fields: Any) -> str:
-        """A new run; returns its id."""
+        """Makes a run; returns its id."""
         made = self.rest.post("/api/2.0/mlflow/runs/create", {"experiment_id": experiment_id, **fields})
         return str(self._fine(made).body["run"]["info"]["run_id"])
 

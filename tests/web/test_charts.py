@@ -16,7 +16,7 @@ STEPS = [(step, float(step * step)) for step in range(10)]
 
 @pytest.fixture(scope="module")
 def run_id(web: Web) -> str:
-    """Two ranks; the first has a NaN and an infinity."""
+    """A run of two ranks; the first has a NaN and an infinity."""
     found = web.log({"loss": [*STEPS, (10, math.nan), (11, math.inf)], "acc": [(0, 0.5)]}, rank=0)
     return web.log({"loss": STEPS}, found, rank=1)
 

@@ -78,7 +78,7 @@ class Page:
 
 @pytest.fixture
 def run(web: Web) -> Iterator[runstream.Run]:
-    """A run that goes on."""
+    """A run to which points are logged."""
     with runstream.start_run(address=web.service.grpc_address) as started:
         assert started.flush(WITHIN_S)
         yield started

@@ -1,4 +1,4 @@
-"""The list of experiments."""
+"""The list of experiments in the page's API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of runs, one run, and keys to complete."""
+"""The table of runs, a single run, and completion of keys, in the page's API."""
 
 from __future__ import annotations
 

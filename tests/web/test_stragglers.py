@@ -1,4 +1,4 @@
-"""The slow rank of a real run."""
+"""The slow rank of a real run is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what an old MLflow leaves, as the fixture mlflow-VERSION.json next to this file. Run with that MLflow:
+"""Writes the data of an old MLflow, as the fixture mlflow-VERSION.json next to this file. Run with that MLflow:
 
 python -m venv old
 old/bin/pip install mlflow-skinny==2.9.2 'sqlalchemy<2.1' 'alembic<2' sqlparse 'numpy<2' pandas docker

@@ -101,7 +101,7 @@ class Agent:
         await self.until(lambda: all(self.committed(index) >= number for index, number in wanted.items()))
 
     def committed(self, index: int) -> int:
-        """The numbers that the client knows to be committed, from Opened and from later Acks."""
+        """The number up to which the client knows batches to be committed, from Opened or a later Ack."""
         return max(self.opened[index].committed_number, self.acknowledged.get(index, 0))
 
     async def reason(self, index: int) -> str:

@@ -50,11 +50,11 @@ class Peer:
         self.names: dict[str, str] = {}
 
     def knows(self, name: str) -> bool:
-        """Whether the name has a meaning."""
+        """Whether the server has given the name a meaning."""
         return name in self._meanings
 
     def do(self, call: Call) -> Answer:
-        """Sends it and learns from the answer."""
+        """Sends a call and learns names from the answer."""
         path = self._resolved(call.path)
         body = self._resolved(call.body)
         if call.content is not None and call.headers is not None:

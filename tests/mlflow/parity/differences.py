@@ -53,7 +53,7 @@ class Difference:
 
     @property
     def setting(self) -> tuple[Call, ...]:
-        """All calls before the one that shows it."""
+        """All calls before the one that shows the difference."""
         return (_EXPERIMENT, _RUN, *self.before)
 
     def covers(self, call: Call, stock: tuple[int, Any], ours: tuple[int, Any]) -> bool:

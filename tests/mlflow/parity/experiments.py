@@ -26,7 +26,7 @@ def create(world: World) -> Call:
 
 
 def create_plainly(world: World) -> Call:
-    """One that certainly comes to be."""
+    """Creates an experiment; this always succeeds."""
     name = f"«experiment {len(world.experiments)}»"
     world.experiments.append(name)
     body = {"name": f"{world.salt} plain {len(world.experiments)}"}
@@ -80,7 +80,7 @@ def search(world: World) -> Call:
 
 
 def mistake(world: World) -> Call:
-    """What no client sends."""
+    """A request that no client sends."""
     path, body = world.chance.choice(_MISTAKES)
     method = "GET" if path in ("get", "get-by-name") else "POST"
     return Call(method, f"experiments/{path}", body, changes=path != "search")

@@ -125,7 +125,7 @@ def search(world: World) -> Call:
 
 
 def mistake(world: World) -> Call:
-    """What no client sends."""
+    """A request that no client sends."""
     method, path, body = world.chance.choice(_MISTAKES)
     return Call(method, path, body)
 

@@ -31,14 +31,14 @@ def create(world: World) -> Call:
 
 
 def create_named(world: World) -> Call:
-    """One with a name: those that the servers make up are in another order on each."""
+    """Creates a run with a name: names that the servers make up are ordered differently on each."""
     call = create(world)
     call.body["run_name"] = world.chance.choice(("first", "second", "Third", "été"))
     return call
 
 
 def create_plainly(world: World) -> Call:
-    """One that certainly comes to be."""
+    """Creates a run; this always succeeds."""
     name = f"«run {len(world.runs)}»"
     world.runs.append(name)
     body = {"experiment_id": world.experiments[0], "start_time": world.tick(), "run_name": name[1:-1]}
@@ -145,13 +145,13 @@ def search(world: World) -> Call:
 
 
 def mistake(world: World) -> Call:
-    """What no client sends."""
+    """A request that no client sends."""
     method, path, body = world.chance.choice(_MISTAKES)
     return Call(method, path, body, changes=not path.endswith(("search", "get", "get-history")))
 
 
 def _tags(world: World) -> list[dict[str, str]]:
-    """Shorter than the limit and with keys: see differences.py."""
+    """Tags with keys, and values below the limit: see differences.py."""
     return [pair for pair in pairs(world, _TAG) if 0 < len(pair["key"]) <= 250 and len(pair["value"]) < _TAG]
 
 

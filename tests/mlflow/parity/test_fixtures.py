@@ -1,4 +1,4 @@
-"""What the other tests of this package stand on."""
+"""The fixtures of this package work: both servers answer, and tests do not share settings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_a_test_sees_no_tracking_uri_of_the_one_before() -> None:
     assert mlflow.active_run() is None
 
 
-def test_the_stock_server_answers_beside_ours(ours: Rest, theirs: Rest) -> None:
+def test_the_stock_server_and_ours_answer_the_same(ours: Rest, theirs: Rest) -> None:
     for rest in (ours, theirs):
         assert rest.get("experiments/get", {"experiment_id": "0"}).body["experiment"]["name"] == "Default"

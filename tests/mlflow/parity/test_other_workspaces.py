@@ -141,7 +141,7 @@ def test_what_belongs_to_others_is_answered_like_what_is_not_there(
 
 
 def everything(owner: Rest, things: Things) -> list[bytes]:
-    """What the owner sees of its things."""
+    """Everything that the owner sees."""
     paths = (
         "experiments/get?experiment_id=«experiment»",
         "runs/get?run_id=«run»",

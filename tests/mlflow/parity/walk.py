@@ -19,7 +19,7 @@ _ENOUGH = 8
 
 @dataclass(slots=True)
 class World:
-    """What the walk has made so far. Names of its own keep it apart from other tests on the same servers."""
+    """The objects that the walk has made so far. Its names are unique, so that it does not meet other tests."""
 
     chance: random.Random
     salt: str
@@ -50,7 +50,7 @@ class World:
         return self.one_of(self.runs, NOTHING["run"])
 
     def rarely(self, part: float = 0.08) -> bool:
-        """True in that part of the cases."""
+        """True in this share of the cases."""
         return self.chance.random() < part
 
 
@@ -68,7 +68,7 @@ class Area:
 
 @dataclass(slots=True)
 class Walk:
-    """Goes one way on both servers."""
+    """A random sequence of calls to both servers."""
 
     area: Area
     seed: int

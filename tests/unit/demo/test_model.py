@@ -1,4 +1,4 @@
-"""The demo's model."""
+"""The model of the demo learns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo makes of what it reads back."""
+"""The report of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch read as columns is the batch that was sent, and what is none gets a clear error."""
+"""A batch is decoded into the columns that were sent, and other messages get a clear error."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def _stream(producer, session=1):
 
 
 def _batch(stream, number, points=2):
-    """Its values tell where they are from."""
+    """A pending batch whose values show where they are from."""
     column = np.arange(points, dtype=np.int64)
     return PendingBatch(stream, number, column, column, column, np.full(points, number + 0.25))
 

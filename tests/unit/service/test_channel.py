@@ -15,7 +15,7 @@ from tests.support.tasks import end
 
 
 class Ends:
-    """Both ends, the first of which asks and tells."""
+    """Both ends of a channel; the first one sends questions and messages."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[Any] = asyncio.Queue()

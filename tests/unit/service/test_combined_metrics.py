@@ -32,7 +32,7 @@ ADDED_UP = {
 
 
 class Process:
-    """A process that counts."""
+    """The metrics of one process."""
 
     def __init__(self, *, requests: float = 0, ready: float = 1, oldest: float = 0, seconds: tuple[float, ...] = ()):
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The command line starts fast, and decides how gRPC behaves before gRPC is there."""
+"""The command line starts fast, and configures gRPC before it is imported."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ROWS = st.lists(st.tuples(st.integers(1, 3), INT64, st.integers(-(2**62), 2**62)
 
 
 def encode(rows: list[Row]) -> bytes:
-    """The format's definition, written down a second time."""
+    """The definition of the format, written independently."""
     return HEADER + b"".join(struct.pack(">hiiiqiqid", 4, 4, a, 8, b, 8, c, 8, d) for a, b, c, d in rows) + TRAILER
 
 

@@ -1,4 +1,4 @@
-"""What a URL of a database names, and what is said of a wrong one: nothing that could be a part of its password."""
+"""Parsing URLs of databases; the error for a wrong one contains nothing that could be part of its password."""
 
 from __future__ import annotations
 

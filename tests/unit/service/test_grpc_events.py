@@ -1,4 +1,4 @@
-"""The wake-ups of grpc.aio are read at once."""
+"""All wake-ups of grpc.aio are read in one call."""
 
 from __future__ import annotations
 

@@ -12,18 +12,18 @@ LONG = b"x" * 20_000
 
 
 class Written(asyncio.Transport):
-    """What reaches the socket, write by write."""
+    """A transport that records what reaches the socket, write by write."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Keeps it."""
+        """Records a write."""
         self.writes.append(bytes(data))
 
     def close(self) -> None:
-        """Keeps that, too."""
+        """Records the end."""
         self.writes.append(b"closed")
 
 

@@ -1,4 +1,4 @@
-"""How much work a body is, counted before it is decoded."""
+"""The size of a JSON body is counted before it is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JWTs of others: who signed them, with what, for whom and when; and the keys of those who sign."""
+"""JWTs of other issuers: signature, algorithm, audience and time; and the keys of issuers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log records: form, secrets, and what libraries say."""
+"""Log records: their format, secrets, and messages of libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runstream_service.monitoring import logs
 
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
-    """Gives pytest its logging back."""
+    """Restores the logging of pytest."""
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     ours = structlog.get_config()
     yield

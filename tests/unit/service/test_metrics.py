@@ -1,4 +1,4 @@
-"""Metrics of the shell."""
+"""The registry of metrics."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ async def ask(
     host: str = "runs.example.org",
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, str, Headers]:
-    """Status, text and headers of the answer."""
+    """Sends a request; returns status, text and headers of the answer."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""Page tokens: whatever a caller makes of them, it is a token or a clear refusal."""
+"""Page tokens: a token that a caller has changed is accepted as a token, or clearly refused."""
 
 from __future__ import annotations
 

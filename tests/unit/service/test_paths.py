@@ -1,4 +1,4 @@
-"""Prefixes of paths, and what proxies say of requests."""
+"""Prefixes of paths, and headers of proxies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of connections say whose they are."""
+"""Names of connections identify their replica."""
 
 from __future__ import annotations
 

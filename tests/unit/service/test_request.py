@@ -1,4 +1,4 @@
-"""Requests -> messages."""
+"""Requests are decoded into messages."""
 
 from __future__ import annotations
 

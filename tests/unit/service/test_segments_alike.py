@@ -1,4 +1,4 @@
-"""Segments of one form are decoded all at once, and are what each is by itself."""
+"""Segments of one form are decoded together, with the same result as one by one."""
 
 from __future__ import annotations
 

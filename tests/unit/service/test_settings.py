@@ -1,4 +1,4 @@
-"""The one place where settings are checked."""
+"""All settings are read and checked in one place."""
 
 from __future__ import annotations
 

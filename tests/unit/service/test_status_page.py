@@ -1,4 +1,4 @@
-"""The page of `runstream status`: what is unusual is said."""
+"""The page of `runstream status` points out what is unusual."""
 
 from __future__ import annotations
 

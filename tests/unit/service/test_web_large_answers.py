@@ -1,4 +1,4 @@
-"""Large answers count until they are sent, whatever becomes of their reader."""
+"""Large answers count until they are sent, or their reader is gone."""
 
 from __future__ import annotations
 

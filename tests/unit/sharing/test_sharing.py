@@ -1,4 +1,4 @@
-"""What is bounded is shared between workspaces: turns, and a part that stays free."""
+"""Bounded resources are shared between workspaces: they take turns, and a part stays free."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from runstream_service.sharing.urgent import LONGEST_PAUSE_S, URGENT_FOR_S, Urge
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that only tests move."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

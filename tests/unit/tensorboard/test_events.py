@@ -1,4 +1,4 @@
-"""What the events of a file say."""
+"""Events of a file are read into points."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = st.integers(-(2**63), 2**63 - 1)
 
 
 def read(*events: bytes, max_points: int = 1 << 62) -> tuple[EventReader, Contents]:
-    """Reads them as one file."""
+    """Reads events as those of one file."""
     reader = EventReader()
     return reader, reader.read(b"".join(map(encode_record, events)), max_points)
 

@@ -1,4 +1,4 @@
-"""What is wrong with files of TLS is said in words, with the setting and the file."""
+"""Errors in TLS files name the setting, the file and the cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of handshakes, in the event loop that the service runs in."""
+"""TLS handshakes, in the event loop that the service uses."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_clients_with_idle_connections_do_not_delay_the_end(context: LiveContext
 
 
 def _idle(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """One that was used, is kept, and is not read."""
+    """A connection that was used, is kept open, and is not read."""
     kept = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1")
     kept.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert kept.recv(1_000).startswith(b"HTTP/1.1 200 OK")
