@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -186,6 +186,33 @@ class RealService:
         for table in ("hot_batches", "producers", *(() if with_runs else ("series", "runs"))):
             self._server.fetch(f"DELETE FROM {table} WHERE run_id = ANY ($1)", runs)
         return lost
+
+    def cut(self) -> int:
+        """Breaks every connection of clients; how many there were. New ones are accepted."""
+        return self._proxy.cut()
+
+    def kill_backends(self) -> int:
+        """Ends the service's connections to PostgreSQL, from the side of PostgreSQL; how many there were."""
+        query = """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()
+            """
+        return len(self._server.fetch(query))
+
+    @contextlib.contextmanager
+    def open_unanswered(self) -> Iterator[None]:
+        """A block in which no Open is answered, since the ledger is locked."""
+        locks = contextlib.AsyncExitStack()
+
+        async def lock() -> None:
+            connection = await locks.enter_async_context(self._server.database.transaction())
+            await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
+
+        self._server.do(lock())
+        try:
+            yield
+        finally:
+            self._server.do(locks.aclose())
 
     def _run_ids(self) -> list[uuid.UUID]:
         rows = self._server.fetch("SELECT run_id FROM runs WHERE run_id <> ALL ($1) ORDER BY run_id", self._earlier)

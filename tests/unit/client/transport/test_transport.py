@@ -11,6 +11,7 @@ import pytest
 from runstream.journal import Directory
 from runstream.v1 import run_pb2
 from tests.unit.client.ledger import Cut, Refused
+from tests.unit.client.real_service import RealService
 from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import StartTransport, until
@@ -190,6 +191,38 @@ def test_random_cuts_of_streams_producers_and_servers_store_every_point_once(
     for trainer in trainers:
         settled(trainer)
         assert service.values(f"key{trainer.create['rank']}") == steps(8_000)
+
+
+@pytest.mark.real_only("breaks what the real service stands on")
+def test_random_cuts_of_networks_databases_and_agents_store_every_point_once(
+    service: RealService, directory: Directory, transports: StartTransport
+) -> None:
+    chance = random.Random(7)
+    transport = transports(directory)
+    run_id = create_record("")["run_id"]
+    trainers = [Trainer.start(directory, service.address, run_id, rank=rank, ends_run=False) for rank in range(3)]
+    harmed = 0
+
+    def acknowledged() -> int:
+        return sum(trainer.position().acknowledged_points for trainer in trainers)
+
+    for chunk in range(12):
+        before = acknowledged()
+        for trainer in trainers:
+            trainer.log(range(chunk * 400, chunk * 400 + 400), f"key{trainer.create['rank']}", batch=50)
+        until(lambda: acknowledged() > before)  # noqa: B023 (it is called at once)
+        harm = chance.choice(["network", "database", "both", "agent"])
+        if harm in ("network", "both"):
+            harmed += service.cut()
+        if harm in ("database", "both"):
+            harmed += service.kill_backends()
+        if harm == "agent":
+            transport.stop(0.01)
+            transport = transports(directory)
+    assert harmed > 10
+    for trainer in trainers:
+        settled(trainer)
+        assert service.values(f"key{trainer.create['rank']}") == steps(4_800)
 
 
 def test_a_service_that_starts_after_the_run_is_reported_once_as_away_and_once_as_back(

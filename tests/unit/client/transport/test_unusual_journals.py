@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 
 from runstream.journal import Directory, MemoryJournal, Position
 from runstream.v1 import run_pb2
+from tests.unit.client.real_service import RealService
 from tests.unit.client.reference_service import ReferenceService
 from tests.unit.client.services import Service
 from tests.unit.client.transport.conftest import QUICK, StartTransport, delete, until
@@ -159,24 +159,18 @@ def test_a_directory_that_is_deleted_is_forgotten(directory: Directory, transpor
     until(lambda: transport.journals == 0)
 
 
-@pytest.mark.reference_only("answers everything but one Open")
-def test_a_service_that_does_not_answer_open_is_given_up(
-    service: ReferenceService, directory: Directory, transports: StartTransport
+@pytest.mark.real_only("locks its ledger")
+def test_an_open_that_is_not_answered_is_given_up_and_repeated(
+    service: RealService, directory: Directory, transports: StartTransport
 ) -> None:
-    gate = threading.Event()
-
-    def fault(event: str, number: int) -> None:
-        if event == "open" and number == 1:
-            service.ledger.lock.wait_for(gate.is_set, 20)
-
-    service.ledger.fault = fault
     transports(directory, limits=dataclasses.replace(QUICK, open_timeout_s=0.2))
-    trainer = Trainer.start(directory, service.address)
-    trainer.log(range(10))
-    service.ledger.wait_for(lambda: service.opens() >= 2)
-    gate.set()
+    with service.open_unanswered():
+        trainer = Trainer.start(directory, service.address)
+        trainer.log(range(10))
+        until(lambda: "no answer to Open" in texts(trainer))
+        assert service.values("loss") == []
     settled(trainer)
-    assert "no answer to Open" in texts(trainer)
+    assert service.values("loss") == steps(10)
 
 
 @pytest.mark.real_only("only the real service knows the steps")
