@@ -118,7 +118,7 @@ def test_a_workspace_of_others_looks_like_one_that_does_not_exist(
     assert message.startswith(f"no workspace {asked!r} for this token")
 
 
-def test_tokens_that_are_mistyped_unknown_or_of_others_are_told_apart_without_their_text(
+def test_mistyped_unknown_and_foreign_tokens_are_distinguished_without_their_text(
     serve: ServeProcess, channel: grpc.Channel
 ) -> None:
     token = make_token(serve, name="typo", workspace="team-a")

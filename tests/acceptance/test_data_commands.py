@@ -360,7 +360,7 @@ def test_gc_frees_the_name_of_a_deleted_experiment_and_its_files(serve: ServePro
     assert not file.exists()
 
 
-def test_gc_lists_orphaned_files_and_deletes_them_when_told(serve: ServeProcess, client: runstream.Client) -> None:
+def test_gc_lists_orphaned_files_and_deletes_them_on_request(serve: ServeProcess, client: runstream.Client) -> None:
     with start(serve, experiment="has a file") as run:
         run.log({"loss": 1.0}, step=1)
     root = serve.data_dir / "artifacts" / str(client.get_experiment("has a file").experiment_id)

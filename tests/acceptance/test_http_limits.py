@@ -161,7 +161,7 @@ async def ask(app: Admission, path: str) -> list[dict[str, Any]]:
     return sent
 
 
-async def test_a_request_too_many_is_told_when_to_come_again_and_probes_are_answered() -> None:
+async def test_one_request_too_many_is_told_when_to_retry_and_probes_are_answered() -> None:
     released = asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:

@@ -85,7 +85,7 @@ def test_metrics_parse_and_count_requests_by_route(serve: ServeProcess) -> None:
     assert families["runstream_build_info"].samples[0].labels["version"]
 
 
-async def test_beside_the_pool_and_the_writers_a_replica_has_five_connections(serve: ServeProcess) -> None:
+async def test_a_replica_has_five_connections_besides_those_of_pool_and_writers(serve: ServeProcess) -> None:
     """--pool-size, the chart and docs/sizing.md say six; operators add them up for max_connections. The sixth is for
     quiet workspaces, and is only made while others are busy."""
     connection = await asyncpg.connect(serve.database_url)

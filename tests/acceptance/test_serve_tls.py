@@ -135,7 +135,7 @@ def test_a_client_that_does_not_trust_the_certificate_is_counted_with_the_reason
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
-def test_plaintext_to_the_tls_port_is_answered_in_words(service: TlsService, method: str) -> None:
+def test_plaintext_to_the_tls_port_is_answered_with_a_message(service: TlsService, method: str) -> None:
     before = service.failures("plaintext")
     with Rest(service.serve.http_url.replace("https:", "http:")) as rest:
         answer = rest.request(method, "experiments/search")

@@ -181,7 +181,7 @@ class Job:
 
 
 @pytest.mark.timeout(600)
-def test_whoever_dies_what_was_safe_is_stored_and_nothing_twice(data_dir, tmp_path):
+def test_after_any_death_what_was_safe_is_stored_and_nothing_twice(data_dir, tmp_path):
     seed = int(os.environ.get("KILL_SEED", str(time.time_ns())))
     print(f"KILL_SEED={seed}")
     chance = random.Random(seed)

@@ -101,7 +101,7 @@ def _await_reconnect(run: runstream.Run, before: int) -> None:
     until_now(lambda: run.stats().reconnects > before)
 
 
-def test_connections_that_are_ended_while_idle_are_no_news(serve, proxy, caplog):
+def test_connections_that_are_ended_while_idle_are_not_reported(serve, proxy, caplog):
     with runstream.start_run("network", "idle", address=proxy.address) as run:
         for step in range(5):
             run.log({"loss": step}, step=step)

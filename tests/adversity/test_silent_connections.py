@@ -151,7 +151,7 @@ async def test_every_session_watches_its_socket_and_has_a_driver_that_waits_long
 SERVICE_SOON_S = 40.0
 
 
-def test_a_service_whose_connections_are_frozen_answers_all_calls_and_goes_on_by_itself(
+def test_a_service_whose_connections_are_frozen_answers_all_calls_and_recovers(
     database_url: str, data_dir: Path
 ) -> None:
     with (

@@ -7,4 +7,4 @@ from tests.integration.tail.test_tail import *  # noqa: F403 - tests
 
 # It wants the points of a commit in the order in which they were written. A worker may store a row of them in a page
 # that had room.
-del test_a_slow_caller_reads_on_by_itself_and_misses_nothing  # noqa: F821
+del test_a_slow_caller_reads_on_alone_and_misses_nothing  # noqa: F821

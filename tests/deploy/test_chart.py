@@ -281,7 +281,7 @@ def test_each_dashboard_is_a_config_map_that_a_sidecar_finds() -> None:
         assert each["metadata"]["annotations"]["grafana_folder"] == "runstream"
 
 
-def test_what_is_given_in_addition_is_where_it_belongs() -> None:
+def test_additional_values_of_the_chart_are_where_they_belong() -> None:
     values = INSTALLATIONS["bucket"]
     assert pod(values)["volumes"][-1] == values["extraVolumes"][0]
     assert container(values)["volumeMounts"][-1] == values["extraVolumeMounts"][0]

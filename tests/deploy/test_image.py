@@ -137,7 +137,7 @@ def test_what_runs_has_no_installer(installed: Installed) -> None:
     assert not (installed.packages / "pip").exists()
 
 
-def test_all_that_it_needs_has_a_version(installed: Installed) -> None:
+def test_every_dependency_of_the_image_has_a_version(installed: Installed) -> None:
     """Every dependency has a version that the distributions' metadata allow."""
     ours = [one for one in distributions(path=[str(installed.packages)]) if one.name.startswith("runstream")]
     assert {one.name for one in ours} == {"runstream", "runstream-server"}
@@ -207,7 +207,7 @@ def test_the_installed_command_is_the_one_that_serves(installed: Installed, serv
     assert all(place.startswith(str(installed.packages)) for place in said.split())
 
 
-def test_without_a_place_for_artifacts_an_upload_is_told_why(serve: ServeProcess, token: str) -> None:
+def test_without_a_store_for_artifacts_an_upload_is_refused_with_the_reason(serve: ServeProcess, token: str) -> None:
     """As the chart has it, unless its values name a place: a directory would be in one of the replicas."""
     rest = Rest(serve.http_url, token=token)
     answer = rest.request("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/a.txt", b"content")

@@ -141,5 +141,5 @@ async def test_wide_buckets_are_the_same_for_all_ranks_and_show_the_straggler(da
     assert wide.max_rank[wide.max.argmax()] == 2
 
 
-async def test_key_that_nobody_logged_is_an_empty_curve(database: Database) -> None:
+async def test_a_key_that_nobody_logged_is_an_empty_curve(database: Database) -> None:
     assert len(await aggregate(database, run_id=await make_run(database), key="k")) == 0

@@ -103,7 +103,7 @@ async def test_refused_data_is_a_data_error_and_not_unavailability(database: Dat
     assert translate(caught.value) is None
 
 
-async def test_mistakes_of_ours_are_not_disguised(database: Database) -> None:
+async def test_bugs_of_the_service_are_not_disguised(database: Database) -> None:
     with pytest.raises(asyncpg.PostgresSyntaxError) as caught:
         await database.execute("SELEC 1")
     assert translate(caught.value) is None

@@ -240,7 +240,7 @@ async def test_directory_deeper_than_a_socket_path_may_be_long_works(data_dir: P
         assert await query(server, "SELECT 1") == 1
 
 
-async def test_broken_cluster_is_reported_with_the_words_of_postgres(data_dir: Path) -> None:
+async def test_a_broken_cluster_is_reported_with_the_message_of_postgres(data_dir: Path) -> None:
     async with running(data_dir) as server:
         pass
     (server.cluster / "global" / "pg_control").write_bytes(b"no control data")

@@ -59,7 +59,7 @@ async def test_a_silent_server_and_one_that_refuses_hold_up_the_first_connection
         await database.close()
 
 
-async def test_servers_that_take_no_writes_are_not_taken_and_it_is_said_why(database_url: str) -> None:
+async def test_servers_that_take_no_writes_are_not_used_and_the_error_says_why(database_url: str) -> None:
     database = await Database.open(database_url)
     name = await database.fetchval("SELECT current_database()")
     try:

@@ -159,7 +159,7 @@ async def test_more_hot_points_of_a_series_than_anybody_holds_are_refused_for_a_
     assert await latest(read_pool, run_id)  # the place for a read is free again
 
 
-async def test_reads_of_very_many_latest_values_go_one_at_a_time_and_others_beside_them(
+async def test_reads_of_very_many_latest_values_run_one_at_a_time_and_others_alongside(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latest_module, "_FEW_RUNS", 0)

@@ -376,7 +376,7 @@ async def test_retention_leaves_a_run_alone_that_is_moved_away_while_it_works(
 # -- at the same time ------------------------------------------------------------------------------------------------
 
 
-async def test_whoever_waits_for_a_run_that_is_being_moved_finds_it_afterwards(
+async def test_a_call_that_waits_for_a_run_that_is_being_moved_finds_it_afterwards(
     things: Things, services: Services, database: Database
 ) -> None:
     before, after = await things.experiment("before"), await things.experiment("after")

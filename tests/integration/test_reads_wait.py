@@ -16,7 +16,7 @@ async def read(read_pool: ReadPool, ended: asyncio.Event) -> None:
         await ended.wait()
 
 
-async def test_a_read_too_many_is_told_to_come_again_and_those_that_wait_get_their_turn(database: Database) -> None:
+async def test_one_read_too_many_is_refused_and_those_that_wait_get_their_turn(database: Database) -> None:
     read_pool, ended = ReadPool(database, max_reads=1, max_waiting=2), asyncio.Event()
     under_way = [asyncio.ensure_future(read(read_pool, ended)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -27,7 +27,7 @@ async def test_a_read_too_many_is_told_to_come_again_and_those_that_wait_get_the
     await read(read_pool, ended)
 
 
-async def test_a_read_does_not_wait_for_ever(database: Database) -> None:
+async def test_a_read_does_not_wait_forever(database: Database) -> None:
     read_pool, ended = ReadPool(database, max_reads=1, wait_s=0.1), asyncio.Event()
     slow = asyncio.ensure_future(read(read_pool, ended))
     await asyncio.sleep(0)

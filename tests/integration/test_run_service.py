@@ -440,7 +440,7 @@ async def test_a_call_may_be_as_large_as_the_contract_says(services):
 
 
 @pytest.mark.parametrize("bounds", [{"max_calls": 3}, {"max_bytes_of_calls": 3 * 40}])
-async def test_calls_above_the_bound_are_told_to_come_again(database, bounds):
+async def test_calls_above_the_bound_are_told_to_retry(database, bounds):
     """A GetRun is 34 bytes long."""
     async with serve_on(database, **bounds) as services:
         run = await create(services, experiment="e")

@@ -145,7 +145,7 @@ def test_a_search_that_finds_nothing_answers_an_empty_object(ours: Rest, experim
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "a.b", "a%b", 'a"b', "a'b"])
-def test_bad_names_are_refused_in_the_words_of_mlflow(ours: Rest, experiment_id: str, name: str) -> None:
+def test_bad_names_are_refused_with_the_messages_of_mlflow(ours: Rest, experiment_id: str, name: str) -> None:
     answer = ours.post("logged-models", {"experiment_id": experiment_id, "name": name})
     assert answer.error == (
         400,

@@ -91,7 +91,7 @@ def test_a_body_that_comes_again_stores_nothing(service: ServeProcess, ours: Res
         assert len(reader.history(run_id, "loss", rank=-1)) == 10
 
 
-def test_points_that_come_again_in_another_body_are_one_row(ours: Rest, run_id: str) -> None:
+def test_points_that_are_repeated_in_another_body_are_one_row(ours: Rest, run_id: str) -> None:
     ours.post("runs/log-metric", {"run_id": run_id, **metric(1)})
     ours.post("runs/log-batch", {"run_id": run_id, "metrics": [metric(1), metric(2), metric(2)]})
     ours.post("runs/log-batch", {"run_id": run_id, "metrics": [metric(3, "NaN"), metric(3, "NaN"), metric(3, 0.0)]})
@@ -103,7 +103,7 @@ def test_points_that_come_again_in_another_body_are_one_row(ours: Rest, run_id: 
     ]  # fmt: skip
 
 
-def test_a_key_whose_series_were_deleted_starts_anew(service: ServeProcess, ours: Rest, run_id: str) -> None:
+def test_a_key_whose_series_were_deleted_starts_again(service: ServeProcess, ours: Rest, run_id: str) -> None:
     ours.post("runs/log-metric", {"run_id": run_id, **metric(1)})
     with runstream.Client(service.grpc_address) as client:
         assert client.delete_series(run_id, "loss") == 1
@@ -378,7 +378,7 @@ def test_samples_may_be_of_a_part_of_the_steps(ours: Rest, run_id: str) -> None:
         ),
     ],
 )
-def test_a_wrong_question_about_samples_is_refused_in_words(ours: Rest, query: dict[str, Any], message: str) -> None:
+def test_a_wrong_query_for_samples_is_refused_with_a_message(ours: Rest, query: dict[str, Any], message: str) -> None:
     answer = ours.get("metrics/get-history-bulk-interval", {"run_ids": "a", "metric_key": "loss", **query})
     assert answer.error == (400, "INVALID_PARAMETER_VALUE", message)
 

@@ -118,7 +118,7 @@ def test_the_menu_of_the_page_signs_out_at_the_provider_too(serve: ServeProcess,
 
 
 @needs_chromium
-def test_somebody_whose_groups_may_not_enter_is_told_so(serve: ServeProcess, context: BrowserContext) -> None:
+def test_a_person_whose_groups_may_not_enter_gets_a_message(serve: ServeProcess, context: BrowserContext) -> None:
     page = context.new_page()
     page.goto(f"{serve.http_url}/signin")
     go_to_provider_and_back(page, "eve")

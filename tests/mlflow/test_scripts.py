@@ -128,7 +128,7 @@ def test_a_sweep_of_nested_runs_becomes_a_table(client: mlflow.MlflowClient, nam
     assert len(mlflow.search_runs(output_format="list")) == 4
 
 
-def test_a_remote_job_logs_by_itself_to_the_run_it_was_given(
+def test_a_remote_job_logs_to_the_run_that_its_environment_names(
     client: mlflow.MlflowClient, name: str, tmp_path: Path
 ) -> None:
     import mlflow.sklearn

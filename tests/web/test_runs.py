@@ -163,7 +163,7 @@ def test_several_runs_come_at_once_with_those_that_are_missing(web: Web) -> None
     assert web.refusal("POST", "runs/overviews", {"run_ids": ["x"]})[::2] == (400, "run_ids")
 
 
-def test_who_has_the_newest_state_of_the_table_is_told_so_and_sees_changes(web: Web) -> None:
+def test_a_page_with_the_newest_state_of_the_table_is_told_so_and_sees_changes(web: Web) -> None:
     experiment = web.make_experiment()
     run_id = web.make_run(experiment, run_name="before")
     question = {"experiment_ids": [experiment], "max_age_s": 0}

@@ -386,7 +386,7 @@ async def test_writes_streams_and_deletions_never_wait_in_a_circle(database, run
 # Back-pressure --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_hot_table_is_told_at_once(database, run_id):
+async def test_a_full_hot_table_is_reported_at_once(database, run_id):
     async with running_replica(database, hot_points_max=10) as replica:
         replica.pipeline.gate.update(11)
         with pytest.raises(Overloaded):
@@ -395,7 +395,7 @@ async def test_a_full_hot_table_is_told_at_once(database, run_id):
         await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0]))
 
 
-async def test_a_budget_that_stays_used_up_is_told_after_a_moment(database, run_id):
+async def test_a_budget_that_stays_used_up_is_reported_after_a_moment(database, run_id):
     async with running_replica(database, max_queued_points=64) as replica:
         writes = HttpIngest(database, replica.pipeline)
         await writes.write(ANYONE, points(run_id, [1.0]))
@@ -460,7 +460,7 @@ async def test_a_replica_that_drains_takes_no_writes(database, replica, run_id):
         await HttpIngest(database, replica.pipeline).write(ANYONE, points(run_id, [1.0]))
 
 
-async def test_a_write_that_the_end_of_the_service_overtakes_is_told_so(database, run_id):
+async def test_a_write_that_the_end_of_the_service_overtakes_gets_an_error(database, run_id):
     async with running_replica(database) as replica:
         writes = HttpIngest(database, replica.pipeline)
         await writes.write(ANYONE, points(run_id, [1.0]))

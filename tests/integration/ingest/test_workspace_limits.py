@@ -98,7 +98,7 @@ async def test_streams_wait_for_their_points_per_second_and_lose_nothing(databas
     assert len(await stored()) == 7_000
 
 
-async def test_a_stream_that_would_wait_very_long_is_told_so(database, limited, run_id):
+async def test_a_stream_that_would_wait_very_long_gets_an_error(database, limited, run_id):
     await limited.set(points_per_second=1)
     async with running_replica(database, limits=limited.limits) as replica:
         stream = await replica.open(run_id)
@@ -111,7 +111,7 @@ async def test_a_stream_that_would_wait_very_long_is_told_so(database, limited, 
         assert limited.refused("points_per_second") == 1
 
 
-async def test_a_write_over_http_above_the_points_per_second_is_told_when_to_come_again(database, limited, run_id):
+async def test_a_write_over_http_above_the_points_per_second_is_told_when_to_retry(database, limited, run_id):
     await limited.set(points_per_second=10)
     async with running_replica(database, limits=limited.limits) as replica:
         writes = HttpIngest(database, replica.pipeline)
@@ -228,7 +228,7 @@ async def _chunks(*sizes: int) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("size", [None, 11])
-async def test_a_file_above_the_limit_is_refused_whether_its_size_is_told_or_not(database, limited, size):
+async def test_a_file_above_the_limit_is_refused_whether_its_size_is_announced_or_not(database, limited, size):
     await limited.set(file_bytes=10)
     files = FilesOfCaller(_Store(), database, limited.limits)  # type: ignore[arg-type]
     await files.write(ANYONE, "0/run/artifacts/small", _chunks(5, 5), size=None if size is None else 10)

@@ -134,7 +134,7 @@ async def test_purge_goes_in_chunks_and_two_replicas_share_it(
     assert (await left(database))["metric_segments"] == 0
 
 
-async def test_a_stream_is_fenced_by_the_deletion_and_begins_the_key_anew(
+async def test_a_stream_is_fenced_by_the_deletion_and_starts_the_key_again(
     services: Services, database: Database, run_id: UUID, purger: Purge
 ) -> None:
     async with running_replica(database) as replica:

@@ -90,7 +90,7 @@ async def test_the_lag_is_shown_in_points_and_in_seconds(env):
     assert 30 <= replica.metric("runstream_rollup_lag_seconds") < 60
 
 
-async def test_a_step_that_fails_is_told_and_repeated_and_the_others_go_on(env):
+async def test_a_step_that_fails_is_reported_and_repeated_and_the_others_go_on(env):
     (series,) = await env.new_series()
     await env.append(line(series, 0, 100))
     await env.database.execute("ALTER TABLE metric_segments RENAME TO hidden")

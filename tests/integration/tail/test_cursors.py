@@ -75,7 +75,7 @@ async def test_a_cursor_of_another_lineage_of_the_database_is_too_old(
     assert await (await replica.follow(run_id, cursor=cursor.encode()).opened()).got(1) == [1]
 
 
-async def test_streams_of_another_lineage_end_and_those_beside_them_go_on(
+async def test_streams_of_another_lineage_end_and_the_others_go_on(
     replica: TailReplica, run_id: UUID, loss: int, manual: ManualCommit
 ) -> None:
     old, new = await replica.follow(run_id).opened(), await replica.follow(run_id).opened()

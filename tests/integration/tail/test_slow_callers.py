@@ -78,7 +78,7 @@ async def test_the_notifier_ends_when_it_is_cancelled_just_as_a_commit_comes(dat
 # -- amounts ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_slow_caller_reads_on_by_itself_and_misses_nothing(
+async def test_a_slow_caller_reads_on_alone_and_misses_nothing(
     replica: TailReplica, run_id: UUID, loss: int, manual: ManualCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "MAX_QUEUED_POINTS", 5_000)

@@ -57,7 +57,7 @@ async def test_series_that_come_up_later_are_followed(
     assert [point[0] for point in caller.points] == ["key0", "key1", "key2"]
 
 
-async def test_deleted_series_are_out_at_once_and_begin_anew(
+async def test_deleted_series_disappear_at_once_and_start_again(
     replica: TailReplica, database: Database, run_id: UUID, loss: int, manual: ManualCommit
 ) -> None:
     caller = await replica.follow(run_id).opened()

@@ -190,7 +190,7 @@ async def _rolled(connection: Connection) -> int | None:
     return None if result is None else result.epoch
 
 
-async def test_a_client_of_before_goes_on_where_it_was(upgraded):
+async def test_a_client_of_an_earlier_release_goes_on_where_it_was(upgraded):
     """Its ledger, its series and its epoch are as they were."""
     async with running_replica(upgraded.database) as replica:
         stream = await replica.open(RUNNING, UUID(int=1_000 * RUNNING.int), first_unacked=10)

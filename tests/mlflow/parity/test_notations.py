@@ -87,7 +87,7 @@ def test_a_get_without_a_query_reads_its_body(
         assert by_query == [stock, ours]
 
 
-def test_a_query_is_read_and_not_the_body_beside_it(peers: tuple[Peer, Peer]) -> None:
+def test_the_query_is_read_rather_than_the_body(peers: tuple[Peer, Peer]) -> None:
     for path in ("runs/get?unknown=1", "runs/get?run_id=" + "0" * 32):
         stock, ours = _both(peers, Call("GET", path, content='{"run_id": "«run»"}'))
         assert ours == stock

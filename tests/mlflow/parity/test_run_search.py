@@ -150,7 +150,7 @@ async def test_a_search_by_two_metrics_reads_them_at_once_or_does_with_one_conne
     assert database.size == 2
 
 
-async def test_what_is_read_beside_a_snapshot_is_of_that_snapshot(database: Database) -> None:
+async def test_a_second_connection_reads_the_same_snapshot(database: Database) -> None:
     chance, read_pool = random.Random(SEED), ReadPool(database, max_reads=1)
     async with read_pool.transaction() as transaction:
         await write_to_ours(database, f"{1:032x}", a_run(chance, 1), hot=True)

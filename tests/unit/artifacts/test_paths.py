@@ -94,11 +94,11 @@ def test_paths_are_normalised(text: str, path: str) -> None:
         ("relative", None),
     ],
 )
-def test_uris_of_this_store_are_told_from_others(uri: str, path: str | None) -> None:
+def test_uris_of_this_store_are_distinguished_from_others(uri: str, path: str | None) -> None:
     assert path_of_uri(uri) == path
 
 
-def test_a_uri_of_ours_that_leads_out_is_refused() -> None:
+def test_a_uri_of_the_service_that_leads_outside_is_refused() -> None:
     for uri in ("mlflow-artifacts:/../secret", "mlflow-artifacts:/1/%2e%2e/%2e%2e/secret"):
         with pytest.raises(InvalidField):
             path_of_uri(uri)

@@ -113,7 +113,7 @@ async def test_two_uploads_of_one_file_leave_one_of_them_whole(tmp_path: Path) -
         (errors.StoreFull("x"), errors.StoreFull),
     ],
 )
-def test_errors_of_the_store_are_told_apart_and_name_no_directory_of_ours(
+def test_errors_of_the_store_are_distinguished_and_name_no_directory_of_the_service(
     error: Exception, kind: type[errors.CoreError]
 ) -> None:
     with pytest.raises(kind) as caught, module._translated("a.txt"):
@@ -145,7 +145,7 @@ def test_a_url_without_a_bucket_refuses_the_start() -> None:
         ("az://container/a/b", AzureStore, "container", "a/b"),
     ],
 )
-def test_buckets_are_opened_without_being_asked(
+def test_buckets_are_opened_without_a_request(
     url: str, kind: type[Any], bucket: str, prefix: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of them is there, and none answers: nothing is sent before the first file."""

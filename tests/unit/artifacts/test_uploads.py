@@ -57,7 +57,7 @@ async def test_an_upload_whose_data_arrives_keeps_its_slot_and_a_further_one_is_
     assert await fed >= SLOW_BYTES
 
 
-async def test_at_most_so_many_uploads_wait_for_a_slot() -> None:
+async def test_the_number_of_uploads_that_wait_for_a_slot_is_bounded() -> None:
     uploads, body = Uploads(1, wait_s=30, max_waiting=3), Trickle(b"x")
     begun = [asyncio.ensure_future(upload(uploads, body)) for _ in range(4)]
     await until(lambda: body.lasted_s)

@@ -20,7 +20,7 @@ def test_an_age_alone_counts_from_the_receipt():
 
 
 @given(st.integers(0, 2**62), st.lists(st.tuples(st.floats(0, 60), st.floats(0, 60)), min_size=1, max_size=20))
-def test_time_on_the_way_is_told_from_the_difference_of_the_clocks(origin_us, batches):
+def test_time_on_the_way_is_distinguished_from_the_difference_of_the_clocks(origin_us, batches):
     """Each batch: how long it waited before its sending and on its way; the first one went through at once."""
     clock = ClientClockOffset()
     now_s = 1_000.0
@@ -39,7 +39,7 @@ def test_a_fast_batch_after_a_slow_one_is_not_younger_than_its_age():
 
 
 @pytest.mark.parametrize(("age_us", "sent_us"), [(2**64 - 1, None), (2**64 - 1, 0), (0, 0)])
-def test_a_clock_gone_mad_counts_as_thirty_days_at_most(age_us, sent_us):
+def test_a_wrong_clock_counts_as_thirty_days_at_most(age_us, sent_us):
     clock = ClientClockOffset()
     clock.on_the_way_us(2**64 - 1, 100.0)
     assert logged_at(100.0, age_us, clock.on_the_way_us(sent_us, 100.0)) == 100.0 - 30 * 86_400

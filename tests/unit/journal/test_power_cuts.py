@@ -283,7 +283,7 @@ TestJournals.settings = settings(
 
 @settings(max_examples=_EXAMPLES, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_after_any_life_the_journals_have_what_they_must(seed: int) -> None:
+def test_after_any_sequence_of_events_the_journals_have_what_they_must(seed: int) -> None:
     journals = Journals()
     try:
         journals.begin_the_first_journal()

@@ -70,7 +70,7 @@ def test_servers_of_a_url(url: str, servers: list[tuple[str, int]], rest: str) -
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=hunter2", "must be one of read-write, primary, any"),
     ],
 )
-def test_a_wrong_url_is_refused_in_words_without_its_password(url: str, words: str) -> None:
+def test_a_wrong_url_is_refused_with_a_message_without_its_password(url: str, words: str) -> None:
     with pytest.raises(StartupError) as caught:
         read_settings({"--database": url})
     assert str(caught.value).startswith("--database (RUNSTREAM_DATABASE): ")

@@ -124,7 +124,7 @@ async def test_shared_secrets_and_keys_for_encryption_among_the_public_ones_are_
         ({"exp": True}, "no time in exp"),
     ],
 )
-async def test_what_is_wrong_with_a_token_is_said(claims: dict[str, Any], said: str) -> None:
+async def test_the_error_says_what_is_wrong_with_a_token(claims: dict[str, Any], said: str) -> None:
     assert said in await refusal(signed(**claims))
 
 

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said():
         assert part in text, text
 
 
-def test_what_could_not_be_read_is_said_and_the_rest_is_shown():
+def test_what_could_not_be_read_is_reported_and_the_rest_is_shown():
     text = page(replace(STATUS, points_stored=None, producers=None, unread={"stored": "no [right]", "producers": "x"}))
     for part in ("stored     could not be read: no [right]", "producers  could not be read: x", "nothing waits"):
         assert part in text, text

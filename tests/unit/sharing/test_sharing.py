@@ -169,7 +169,7 @@ async def test_slots_do_not_leak_whenever_a_waiter_is_cancelled():
             pass
 
 
-async def test_no_slot_in_time_is_said():
+async def test_a_slot_that_does_not_become_free_in_time_is_an_error():
     slots = FairSlots("reads", 1)
     async with slots.slot():
         with pytest.raises(Overloaded, match="as many reads as this replica allows were under way for"):
@@ -231,7 +231,7 @@ async def test_there_is_room_at_once_for_a_workspace_with_little_while_another_o
     assert budget.try_acquire(QUIET, 1_000), "another workspace's streams wait, but the next turn is this one's"
 
 
-async def test_a_large_batch_that_waits_is_not_overtaken_for_ever_by_small_ones():
+async def test_a_large_batch_that_waits_is_not_overtaken_forever_by_small_ones():
     budget, taken = PointBudget(100), Taken()
     small = itertools.count()
     while budget.try_acquire(QUIET, 1):

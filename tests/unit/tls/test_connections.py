@@ -117,7 +117,9 @@ def test_a_handshake_that_does_not_go_on_is_ended(context: LiveContext, monkeypa
 
 
 @pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 100])
-def test_something_else_than_tls_is_told_so(context: LiveContext, registry: CollectorRegistry, content: bytes) -> None:
+def test_plaintext_to_a_tls_port_gets_a_message(
+    context: LiveContext, registry: CollectorRegistry, content: bytes
+) -> None:
     async def test(port: int, _server: HttpServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
@@ -152,7 +154,7 @@ def test_a_client_that_takes_a_long_answer_slowly_gets_all_of_it(context: LiveCo
 def test_a_client_that_takes_no_answer_is_disconnected(
     context: LiveContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstream_service.http.protocol.ANSWER_IDLE_S", 0.2)
+    monkeypatch.setattr("runstream_service.http.protocol.RESPONSE_IDLE_S", 0.2)
 
     async def test(port: int, server: HttpServer) -> None:
         reader, writer = await _ask(port, trusting(authority), b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -300,7 +300,7 @@ def test_a_hole_before_the_first_batch_is_no_loss_of_the_database() -> None:
     assert producer.opening() == (b"b" * 16, 1)
 
 
-def test_an_id_that_somebody_else_uses_is_given_up() -> None:
+def test_an_id_that_another_process_uses_is_given_up() -> None:
     """Batches under numbers that are committed already would be taken for repeats and vanish."""
     settled = SettledRecords()
     events = []
