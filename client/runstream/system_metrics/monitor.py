@@ -47,16 +47,18 @@ class SystemMetrics:
         warn: Callable[[str], None],
         environ: Mapping[str, str] = os.environ,
         samplers: Callable[[Callable[[str], None]], list[Sampler]] = samplers_of_this_machine,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._warn_every_time = warn
         self._repetition = Repetition()
         self._interval_s = _interval_s(environ, warn)
         self._make_samplers = samplers
+        self._clock = clock
         self._samplers: list[Sampler] | None = None  # made when the first run asks
         self._followed: dict[str, _Followed] = {}
         self._seen: set[str] = set()  # names of journals that were read, whether they ask or not
-        self._scanned_s = self._sampled_s = float("-inf")  # by the monotonic clock
+        self._scanned_s = self._sampled_s = float("-inf")  # by the clock
 
     @property
     def active(self) -> bool:
@@ -65,7 +67,7 @@ class SystemMetrics:
 
     def tick(self) -> None:
         """Scans for journals and samples, if either is due."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s < self._scanned_s + _SCAN_S and now_s < self._sampled_s + self._interval_s:
             return
         if now_s >= self._scanned_s + _SCAN_S:
@@ -109,7 +111,7 @@ class SystemMetrics:
     def _follow(self, path: Path, create: dict[str, Any]) -> None:
         if self._samplers is None:
             self._samplers = self._make_samplers(self._warn)
-            self._sampled_s = time.monotonic()  # CPU and network are measured from here on
+            self._sampled_s = self._clock()  # CPU and network are measured from here on
         if not self._samplers:
             return
         own = {**create, "system_metrics": False, "ends_run": False, "pid": os.getpid()}

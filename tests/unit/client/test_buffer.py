@@ -18,11 +18,18 @@ from runstream._buffer import Buffer, Marker, row_bytes
 from runstream._run_logger import RunLogger
 
 
-def make(max_points: int = 1_000_000, max_bytes: int = 64_000_000) -> tuple[Buffer, list[str]]:
+def make(
+    max_points: int = 1_000_000, max_bytes: int = 64_000_000, logger: RunLogger | None = None
+) -> tuple[Buffer, list[str]]:
     """A buffer, and the wake-ups of the recorder."""
     woken: list[str] = []
-    logger = RunLogger("0" * 32, "test:1", max_points)
+    logger = logger or make_logger()
     return Buffer(max_points, max_bytes, logger, lambda _: woken.append("first"), lambda: woken.append("many")), woken
+
+
+def make_logger() -> RunLogger:
+    """A logger of warnings; `flush` logs those that wait."""
+    return RunLogger("0" * 32, "test:1", 1_000_000)
 
 
 def rows(buffer: Any) -> list[tuple[dict[str, Any], int]]:
@@ -74,12 +81,13 @@ def test_a_time_outside_of_years_1_to_9999_is_refused(time_unix_us: object) -> N
 def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(
     time_unix_us: float, unit: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    buffer, _ = make()
+    logger = make_logger()
+    buffer, _ = make(logger=logger)
     for _ in range(3):
         buffer.put({"a": 1.0}, 0, time_unix_us)
         assert not caplog.text  # a log handler may be slow: not on the thread that logs
     for _ in range(2):
-        buffer._logger.flush(buffer.refused)
+        logger.flush(buffer.refused)
     taken: list[Any] = buffer.take()[0]
     assert [time_us for _, _, time_us in taken] == [int(time_unix_us)] * 3
     assert caplog.text.count("microseconds since 1970 are expected") == 1
@@ -88,9 +96,10 @@ def test_a_time_in_another_unit_is_stored_as_it_is_and_warned_about_once(
 
 @pytest.mark.parametrize("time_unix_us", [0, 42, -1, 1_764_300_000_000_000, np.int64(1_764_300_000_000_000)])
 def test_other_times_are_not_warned_about(time_unix_us: object, caplog: pytest.LogCaptureFixture) -> None:
-    buffer, _ = make()
+    logger = make_logger()
+    buffer, _ = make(logger=logger)
     buffer.put({"a": 1.0}, 0, time_unix_us)
-    buffer._logger.flush(buffer.refused)
+    logger.flush(buffer.refused)
     assert not caplog.text
 
 
@@ -118,12 +127,13 @@ def test_nested_dicts_are_flattened_with_slashes() -> None:
 
 
 def test_each_bad_value_of_a_nested_dict_is_refused_alone(caplog: pytest.LogCaptureFixture) -> None:
-    buffer, _ = make()
+    logger = make_logger()
+    buffer, _ = make(logger=logger)
     deep: dict[str, Any] = {}
     deep["deep"] = deep
     metrics = {"a": {"list": [1.0, 2.0], "none": None, 1.5: 1.0, "good": 1.0}, **deep, "b/c": 1.0, "b": {"c": 2.0}}
     buffer.put(metrics, 0, None)
-    buffer._logger.flush(buffer.refused)
+    logger.flush(buffer.refused)
     assert rows(buffer) == [({"a/good": 1.0, "b/c": 1.0}, 0)]
     assert buffer.refused == {"bad_value": 4, "key_not_a_string": 1}
     for words in ("'a/list' is list", "'a/none' is None", "'b/c' was passed twice", "inside of more than 8 others"):

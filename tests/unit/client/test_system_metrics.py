@@ -56,6 +56,16 @@ def monitor(directory: Directory, **options: Any) -> SystemMetrics:
     return SystemMetrics(directory, no_warning, {"RUNSTREAM_SYSTEM_METRICS_INTERVAL_S": "0.1"}, **options)
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def records_of(path: Path) -> list[Record]:
     return JournalReader(path, quarantine=False).read(1 << 20)
 
@@ -129,16 +139,18 @@ def test_one_broken_sampler_does_not_stop_the_others(directory: Directory) -> No
             return {"x": 1.0}
 
     warnings: list[str] = []
+    clock = Clock()
     trainer = PointsJournal(directory, CREATE)
     metrics = SystemMetrics(
         directory,
         warnings.append,
         {"RUNSTREAM_SYSTEM_METRICS_INTERVAL_S": "soon"},
         samplers=lambda _: [Broken(), Works()],
+        clock=clock,
     )
     for _ in range(3):
-        metrics._sampled_s = float("-inf")
         metrics.tick()
+        clock.now_s += 3_600.0
     metrics.close()
     trainer.close()
     assert len(warnings) == 2
@@ -151,9 +163,10 @@ def test_one_broken_sampler_does_not_stop_the_others(directory: Directory) -> No
 def test_system_metrics_stop_before_they_fill_the_directory(directory: Directory) -> None:
     directory.limit_bytes = 1
     trainer = PointsJournal(directory, CREATE)
-    metrics = monitor(directory)
+    clock = Clock()
+    metrics = monitor(directory, clock=clock)
     metrics.tick()
-    metrics._sampled_s = float("-inf")
+    clock.now_s = 3_600.0
     metrics.tick()
     metrics.close()
     trainer.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -17,6 +17,14 @@ from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import settled, texts
 
 
+@pytest.fixture
+def other_service() -> Iterator[ReferenceService]:
+    """A service at another address, which refuses nothing."""
+    service = ReferenceService()
+    yield service
+    service.stop()
+
+
 @pytest.mark.reference_only("the real service has no reason to refuse this stream")
 @pytest.mark.parametrize(
     ("code", "words"),
@@ -28,7 +36,12 @@ from tests.unit.client.transport.outcomes import settled, texts
     ],
 )
 def test_a_refused_stream_is_reported_with_what_to_do_and_repeated_slowly(
-    service: ReferenceService, directory: Directory, transports: StartTransport, code: str, words: str
+    service: ReferenceService,
+    other_service: ReferenceService,
+    directory: Directory,
+    transports: StartTransport,
+    code: str,
+    words: str,
 ) -> None:
     def fault(event: str, number: int) -> None:
         raise Refused(grpc.StatusCode[code], "")
@@ -38,7 +51,9 @@ def test_a_refused_stream_is_reported_with_what_to_do_and_repeated_slowly(
     trainer.log(range(10))
     transports(directory)
     until(lambda: words in texts(trainer))
-    time.sleep(0.3)
+    elsewhere = Trainer.start(directory, other_service.address)
+    elsewhere.log(range(10))
+    settled(elsewhere)  # which takes many messages, and so as long as many repetitions
     assert service.opens() == 1
     service.ledger.fault = lambda *_: None
     trainer.finish()  # the end of a run is a reason to try again

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runstream._endpoint import Endpoint
 from runstream.journal import Directory, MemoryJournal, Position
 from runstream.v1 import run_pb2
 from tests.unit.client.real_service import RealService
@@ -42,7 +43,7 @@ def test_the_last_position_of_a_journal_without_a_directory_is_saved_before_it_i
     transport = transports(limits=dataclasses.replace(QUICK, save_s=0.5))
     journal = MemoryJournal(create_record(service.address))
     saved: list[Position] = []
-    transport.add_kept(journal, transport._endpoints.of(journal.create, None), Position(), saved.append)
+    transport.add_kept(journal, Endpoint(service.address), Position(), saved.append)
     until(lambda: saved)
     Trainer(journal, journal.create, None).finish()
     journal.close()  # nothing keeps the transport from forgetting it when its end was answered
