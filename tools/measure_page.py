@@ -5,7 +5,7 @@
     .venv/bin/python -m tools.measure_page memory 60
 
 `charts` takes millions of points in the database, `live` seconds, `memory` minutes. Each starts a service with a
-PostgreSQL of its own and Debian's Chromium, and prints what was seen. The machine has to be quiet.
+PostgreSQL of its own and Debian's Chromium, and prints the results. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _say(text: str) -> None:
 
 
 async def _with_browser(measure: Callable[..., None], *arguments: Any, height: int = 900) -> None:
-    """Runs what Playwright does in a thread, in which no loop runs."""
+    """Runs a measurement with Playwright in a thread, because Playwright needs one without an event loop."""
 
     def run() -> None:
         with running_browser() as browser:
@@ -105,7 +105,7 @@ def _page(browser: Browser, height: int) -> Page:
 
 
 async def charts(running: Service, database_url: str, millions: float) -> None:
-    """The time to a picture of a series of a million points, and of many panels; frames while somebody pans."""
+    """The time until a series of a million points, and many panels, are drawn; and frames while the range is moved."""
     run_ids = [(await push(running.grpc, _RUN)).run_id for _ in range(_RUNS)]
     long_id = (await push(running.grpc, _LONG)).run_id
     points = _RUNS * _PANELS * _POINTS + _MILLION

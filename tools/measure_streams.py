@@ -1,4 +1,4 @@
-"""What ingest streams cost a replica at its limits: docs/sizing.md has the figures.
+"""Measures what ingest streams cost a replica at its limits; docs/sizing.md has the figures.
 
     .venv/bin/python tools/measure_streams.py cancelled 20000
     .venv/bin/python tools/measure_streams.py herd 10000
@@ -6,7 +6,7 @@
     .venv/bin/python tools/measure_streams.py batches 5000 1000
     .venv/bin/python tools/measure_streams.py keys 1000 2000
 
-Starts a service with a PostgreSQL of its own, does one of these to it, and prints what was seen. Takes a minute or so.
+Starts a service with a PostgreSQL of its own, causes one of these loads, and prints the results. It takes about a minute.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Load:
         return ingest_pb2.AppendRequest(open=opening).SerializeToString()
 
     def metric(self, name: str) -> float:
-        """What the service shows under a name, with its labels."""
+        """The value of a metric of the service, by its name with labels."""
         lines = http_client.get(f"{self.service.http}/metrics").text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
@@ -78,7 +78,7 @@ class Load:
         return float(self._process.memory_info().rss) / 1e6
 
     async def watch(self) -> None:
-        """Notes the most streams and the most memory until cancelled."""
+        """Records the most streams and the most memory until it is cancelled."""
         while True:
             with contextlib.suppress(OSError, psutil.NoSuchProcess):  # it is busy, or ends
                 self.most_mb = max(self.most_mb, self.rss_mb)
@@ -107,7 +107,7 @@ async def _load(*options: str) -> AsyncIterator[Load]:
 
 
 async def _open(load: Load, number: int) -> tuple[Any, str]:
-    """A call, and `open` or the reason for which it ended."""
+    """Opens a stream; returns the call, and `open` or the reason why it ended."""
     call = load.call(number)
     try:
         await call.write(load.open_request(number))
@@ -169,7 +169,7 @@ async def _opened(load: Load, count: int) -> list[Any]:
 
 
 async def idle(count: int) -> None:
-    """Streams that are open and say nothing."""
+    """Open streams that send nothing."""
     async with _load("--max-streams", str(count)) as load:
         before = load.rss_mb
         calls = await _opened(load, count)
@@ -188,7 +188,7 @@ def _declarations(keys: int) -> Iterator[bytes]:
 
 
 async def batches(count: int, points: int) -> None:
-    """Streams of which each waits with a full batch, as no commit succeeds."""
+    """Streams that each wait with a full batch, because no commit succeeds."""
     async with _load("--max-streams", str(count)) as load:
         before = load.rss_mb
         calls = await _opened(load, count)

@@ -1,5 +1,5 @@
-"""Points a second that N workers of the service take against one process, where the service is the limit although the
-machine has few cores: docs/sizing.md has the figures.
+"""Measures how many points a second N workers of the service store, compared with one process, if the service is the
+limit although the machine has few cores; docs/sizing.md has the figures.
 
     .venv/bin/python tools/measure_workers.py [WORKERS] [SECONDS] [PAIRS]
 

@@ -38,7 +38,7 @@ GROUPS = {
 
 
 def methods() -> list[str]:
-    """Of MLflow's client, as installed."""
+    """The methods of MLflow's client, as installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
@@ -47,7 +47,7 @@ def methods() -> list[str]:
 
 
 def tested() -> set[str]:
-    """What tests call on an object named client."""
+    """The methods that tests call on an object named client."""
     found: set[str] = set()
     for path in sorted(TESTS.rglob("test_*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
@@ -84,7 +84,7 @@ def support() -> str:
 
 
 def differences() -> str:
-    """The table of what we do otherwise."""
+    """The table of intended differences."""
     from tests.mlflow.parity.differences import DIFFERENCES
 
     lines = ["| when | stock | runstream | why |", "|---|---|---|---|"]
@@ -95,7 +95,7 @@ def differences() -> str:
 
 
 def page(text: str) -> str:
-    """The page with fresh tables between its marks."""
+    """The page with new tables between its marks."""
     for name, table in (("support", support()), ("differences", differences())):
         begin, end = f"<!-- {name}: written by tools/mlflow_matrix.py -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
@@ -104,7 +104,7 @@ def page(text: str) -> str:
 
 
 def main() -> int:
-    """1 if the page was stale."""
+    """Returns the exit status: 1 if the page was stale and --check was given."""
     old = PAGE.read_text()
     new = page(old)
     if "--check" not in sys.argv:

@@ -30,7 +30,7 @@ from tests.support.databases import short_directory
 from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
-# What is promised is five seconds.
+# Five seconds are promised.
 REVOKED_WITHIN_S = 5.0
 
 

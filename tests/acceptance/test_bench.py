@@ -120,7 +120,7 @@ def test_bench_of_durability_harms_a_tracker_and_finds_each_point_of_runstream_o
     options = ("--durability", "--only", "runstream", "--scale", "0.2", "--keep", str(tmp_path / "results"))
     assert bench(*options, "--scenario", "values")["cells"][0]["scenario"] == "values"
     values = bench(*options, "--scenario", ",".join(scenarios))
-    # One for each, so the first one was not measured again.
+    # There is one for each, so the first one was not measured again.
     assert len((tmp_path / "results").read_text().splitlines()) == len(scenarios)
     assert values["not_installed"] == {}
     cells = {cell["scenario"]: cell for cell in values["cells"]}

@@ -168,7 +168,7 @@ def test_the_service_knows_how_long_points_take_from_log_to_commit(serve: ServeP
     with runstream.start_run("digits", address=serve.grpc_address) as run:
         before = serve.metric(f"{name}_count"), serve.metric(f"{name}_sum")
         logged = time.monotonic()
-        run.log({"loss": 1.0}, time_unix_us=0)  # a time of the user's own says nothing of when it was logged
+        run.log({"loss": 1.0}, time_unix_us=0)  # a time that the user sets does not say when the point was logged
         assert run.flush(120), run.stats()
         at_once = serve.metric(f"{name}_count"), serve.metric(f"{name}_sum")
         assert at_once[0] - before[0] == 1

@@ -207,7 +207,7 @@ async def test_what_hangs_on_a_primary_that_is_frozen_ends_when_another_has_take
 
 
 async def test_a_tail_tells_the_history_after_a_failover_that_lost_commits(servers, tmp_path) -> None:
-    """The new primary gives transaction ids out again: to the old cursor, its commits would be old update."""
+    """The new primary gives transaction ids out again: to the old cursor, its commits would look old."""
     primary, standby = servers
     with (
         serving(tmp_path, primary, standby) as serve,

@@ -71,7 +71,7 @@ def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
         serve.wait_until("/readyz", 200, timeout_s=60)
         reports = producers.stop()
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
-        # What is hot becomes segments, and nothing changes by that.
+        # Hot points become segments, and the points stay the same.
         while not _idle(serve) or "series_merged" not in serve.actions():
             time.sleep(0.2)
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)

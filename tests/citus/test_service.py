@@ -57,7 +57,7 @@ async def test_nodes_that_crash_lose_and_double_nothing(cluster: CitusCluster, d
         serve.wait_until("/readyz", 200, timeout_s=60)
         reports = producers.stop()
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
-        # What is hot becomes segments, and nothing changes by that.
+        # Hot points become segments, and the points stay the same.
         wait_until_rolled_up(serve)
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)
         assert {"epoch_rolled", "epoch_dropped"} <= set(serve.actions())

@@ -20,7 +20,7 @@ for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLO
     del os.environ[_name]
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"})
 with warnings.catch_warnings():
-    # What MLflow and its dependencies do when they are imported is theirs.
+    # Warnings of MLflow and its dependencies during their import; they are not our fault.
     warnings.simplefilter("ignore")
     from tests.imports.source_data import Filled, fill
 

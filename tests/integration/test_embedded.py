@@ -287,7 +287,7 @@ def test_somebody_elses_socket_directory_is_not_taken(data_dir: Path) -> None:
 async def test_works_as_an_ordinary_user_too(data_dir: Path) -> None:
     user = pwd.getpwnam("nobody")
     os.chown(data_dir, user.pw_uid, user.pw_gid)
-    # That user may not be able to read this checkout, so the imports come first.
+    # That user may be unable to read this checkout, so the imports come first.
     script = f"""
 import asyncio, concurrent.futures.thread, encodings.idna, os, pathlib, uuid
 from runstream_service.database.embedded import EmbeddedPostgres

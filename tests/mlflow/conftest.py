@@ -42,12 +42,12 @@ for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLO
 os.environ.update(_CLIENT)
 
 with warnings.catch_warnings():
-    # What MLflow and its dependencies do when they are imported is theirs.
+    # Warnings of MLflow and its dependencies during their import; they are not our fault.
     warnings.simplefilter("ignore")
     import mlflow
     import mlflow.tracking
 
-# What MLflow's own code does while it runs; each is its fault, not ours.
+# Warnings of MLflow's own code while it runs; they are not our fault.
 _WARNINGS_OF_MLFLOW = (
     "ignore::DeprecationWarning:mlflow.*",
     "ignore::FutureWarning:mlflow.*",

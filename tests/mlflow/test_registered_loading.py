@@ -12,7 +12,7 @@ import pytest
 from tests.support.rest import Rest
 
 with warnings.catch_warnings():
-    # What MLflow does when it is imported is its own.
+    # Warnings of MLflow during its import are not our fault.
     warnings.simplefilter("ignore")
     import mlflow.pyfunc
 

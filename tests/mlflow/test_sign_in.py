@@ -29,7 +29,7 @@ from tests.support.serve import ServeProcess
 
 PREFIX = "/ml"
 EXPERIMENT = "digits of team a"
-# What is promised is five seconds.
+# Five seconds are promised.
 ENDS_WITHIN_S = 5.0
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Response
 
 from tests.support.browsers import CHROMIUM, DEADLINE_MS
 
-# What the UI takes a 404 for: other things than tracking, which it asks for on every page, and whether a name is free.
+# Requests for which the UI expects a 404: features other than tracking, which every page asks for, and free names.
 TAKES_A_404 = ("users/current", "assistant/", "experiments/get-by-name?")
 # Messages of the UI disappear after a few seconds; this reports each one when it appears.
 _TELL_OF_NOTICES = """

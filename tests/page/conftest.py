@@ -55,7 +55,7 @@ def service() -> Iterator[ServeProcess]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One for all files, and no longer: while it runs, no asynchronous test can."""
+    """One browser for all files, closed afterwards: while it runs, no asynchronous test can run."""
     with running_browser() as browser:
         yield browser
 

@@ -150,7 +150,7 @@ def _user(netloc: str) -> str:
 
 async def _administrate(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
-    # The notice that databases of a cluster are made node by node is not news here.
+    # The notice that databases of a cluster are made node by node does not matter here.
     connection.add_log_listener(lambda *_: None)
     try:
         for statement in statements:

@@ -120,7 +120,7 @@ class Proxy:
         self._server.close()
         self._cut()
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
-            # They end by themselves: asyncio reports a handler of a connection that is cancelled as an error.
+            # They end without being cancelled: asyncio reports a handler of a connection that is cancelled as an error.
             await asyncio.wait(others, timeout=5)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -158,7 +158,7 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_gate: asyncio.Event, budget: int | None
     ) -> None:
-        """Copies bytes until one side ends; that news goes through the gate as well."""
+        """Copies bytes until one side ends; its end goes through the gate as well."""
         with contextlib.suppress(OSError):
             while data := await reader.read(self.slice_bytes):
                 await open_gate.wait()

@@ -200,7 +200,7 @@ async def mutate(database: Database, function: str, old: str, new: str) -> None:
 
 
 async def fail_for(database: Database, value: str, *, state: str = "42P01") -> None:
-    """From now on, PostgreSQL fails to store a batch with this value; of itself, for a reason that nobody foresaw."""
+    """From now on, PostgreSQL fails to store a batch with this value, with an error that the service does not know."""
     await database.execute(
         f"""
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$

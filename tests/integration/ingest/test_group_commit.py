@@ -1,5 +1,5 @@
 """The steps of a group commit. Each is tested twice: with the step, the promise holds; with the step left out, the same
-scenario breaks it. So none of these tests can pass for nothing."""
+scenario breaks it. So none of these tests passes without testing anything."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_a_batch_that_comes_again_through_another_replica_is_stored_once(r
     producer = uuid4()
     for number, where in [(1, replica), (2, other_replica), (3, replica), (4, other_replica)]:
         stream = await where.open(run_id, producer)
-        # The client lost every ack: it sends all it ever sent again.
+        # The client lost every ack: it sends everything again.
         for repeated in range(1, number + 1):
             await where.send(stream, repeated, [float(repeated)])
         await acknowledged(stream, number) if number > stream.committed_number else None

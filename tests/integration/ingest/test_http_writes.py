@@ -301,7 +301,7 @@ async def test_runs_that_are_not_there_or_deleted_take_nothing(database, replica
 
 
 async def _write_after_a_deletion_of_series(database, replica, run_id, runs) -> list[float]:
-    """What of the values 1 and 2 readers can see, when the series were deleted in between."""
+    """Which of the values 1 and 2 readers see after the series were deleted in between."""
     writes = HttpIngest(database, replica.pipeline)
     await writes.write(ANYONE, points(run_id, [1.0]))
     assert await runs.delete_series(ANYONE, run_id.hex, ["loss"]) == 1
@@ -424,7 +424,7 @@ async def test_a_write_without_an_outcome_is_answered_and_may_be_repeated(databa
 
 
 async def test_a_write_whose_caller_waits_no_longer_is_still_under_way_with_its_writer(database):
-    """Or the next write of its run would go to the other writer, and a deletion of the run wait for both."""
+    """Otherwise the next write of its run would go to the other writer, and a deletion of the run wait for both."""
     run_id = UUID(int=uuid4().int | 1)  # odd: a large write alone would be the second writer's
     await database.execute(
         "INSERT INTO runs (run_id, experiment_id, name, started_at) VALUES ($1, 0, 'test', now())", run_id
@@ -445,7 +445,7 @@ async def test_a_write_whose_caller_waits_no_longer_is_still_under_way_with_its_
 
 
 async def test_a_writer_counts_what_failed_out_again(database, run_id):
-    """Or callers over HTTP would share no groups after some thousand points that failed."""
+    """Otherwise callers over HTTP would share no groups after some thousand points that failed."""
     await fail_for(database, "666")
     async with running_replica(database, writers=1) as replica:
         stream = await replica.open(run_id)

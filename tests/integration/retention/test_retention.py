@@ -72,7 +72,7 @@ async def test_retention_deletes_old_segments_of_its_experiment_and_keeps_latest
 async def test_points_that_say_they_are_older_than_their_run_are_as_old_as_it(
     services: Services, database: Database, run_id: UUID, manual: ManualCommit, registry: CollectorRegistry
 ) -> None:
-    """Such as those with seconds for microseconds, or of a history that was imported."""
+    """Times such as seconds in place of microseconds, or those of an imported history."""
     await write(manual, database, run_id, "loss", range(3))  # of January
     await roll_up(database)
     await services.runs.SetRetention(run_pb2.SetRetentionRequest(experiment_id=0, retention_days=7))

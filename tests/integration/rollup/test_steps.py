@@ -354,7 +354,8 @@ async def test_the_schema_refuses_a_second_open_epoch(env):
 
 
 async def test_publishing_many_series_with_several_rows_each_takes_no_time_that_grows_with_their_square(env):
-    """A large epoch is rolled up in pieces, each of which has a row for each series. In pairs, they take minutes."""
+    """A large epoch is rolled up in pieces, each of which has a row for each series. Comparing them in pairs would take
+    minutes."""
     await env.database.execute(
         "INSERT INTO series (run_id, key, rank, attempt) "
         "SELECT $1, 'many/' || number, 0, 0 FROM generate_series(1, 15000) number",

@@ -13,7 +13,7 @@ from runstream_service.server.combined_metrics import CombinedMetrics, Samples, 
 from runstream_service.server.loop_delay import LoopDelay
 from runstream_service.tls.metrics import TlsMetrics
 
-# Every gauge of a worker, with a word on what several of them are together: nobody adds one without a thought.
+# Every gauge of a worker, and how those of several workers are combined: a new gauge needs a decision here.
 ADDED_UP = {
     "process_open_fds",
     "process_max_fds",
