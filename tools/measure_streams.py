@@ -6,7 +6,7 @@
     .venv/bin/python tools/measure_streams.py batches 5000 1000
     .venv/bin/python tools/measure_streams.py keys 1000 2000
 
-Starts a service with a PostgreSQL of its own, causes one of these loads, and prints the results. It takes about a minute.
+Starts a service with a PostgreSQL of its own, causes one of these loads, and prints the results, in about a minute.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from tests.support.serve import ServeProcess
 from tests.support.watch import Watch
 
 MIB = 1 << 20
-# On a machine that other tests use, everybody sometimes waits for some tenths of a second, while a request that holds up
-# others does so each time. So the best of some attempts counts, and the waits while nothing is requested are allowed on
-# top. Alone on two processors, it is a tenth of a second.
+# On a machine that other tests use, everybody sometimes waits for some tenths of a second, while a request that holds
+# up others does so each time. So the best of some attempts counts, and the waits while nothing is requested are allowed
+# on top. Alone on two processors, it is a tenth of a second.
 LONGEST_S = 0.3
 TRIES = 6
 
