@@ -106,10 +106,10 @@ def test_a_token_for_others_or_of_others_or_of_another_time_is_refused_with_the_
     for token, said in (
         (cluster.pod_token("ml-team", audience="https://kubernetes.default.svc"), "ask for one with the audience"),
         (cluster.pod_token("ml-team", exp=now - 100), "expired 10"),
-        (cluster.pod_token("ml-team", nbf=now + 100), "s only: the clock of this service is behind"),
+        (cluster.pod_token("ml-team", nbf=now + 100), " s: the clock of this service is behind"),
         (provider.pod_token("ml-team", iss=cluster.url), "does not have; ask for a new token"),
         (cluster.pod_token("ml-team", iss="https://other.example"), "is not trusted here"),
-        (cluster.token(aud="runstream", sub="system:node:a"), "is no service account"),
+        (cluster.token(aud="runstream", sub="system:node:a"), "is not a service account"),
     ):
         code, message = refusal(channel, token)
         assert (code, said in message) == (grpc.StatusCode.UNAUTHENTICATED, True), message

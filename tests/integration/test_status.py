@@ -90,7 +90,7 @@ async def test_a_part_that_cannot_be_read_costs_itself_alone(database, database_
     status = await collect(database_url, None)
     assert status.unread.keys() == {"producers", "epochs"}
     assert "producers" in status.unread["producers"]
-    assert "none is open" in status.unread["epochs"]
+    assert "no epoch is open" in status.unread["epochs"]
     assert (status.producers, status.epoch) == (None, None)
     assert status.database is not None
     assert (status.points_stored, status.rollup_lag_points) == (0, 0)

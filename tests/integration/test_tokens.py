@@ -56,7 +56,7 @@ async def test_revoking_a_token_revokes_all_that_was_made_with_it_at_any_depth(d
 
 async def test_nobody_gives_a_token_a_higher_role_than_their_own(database: Database) -> None:
     manager = dataclasses.replace(ANYONE, role=Role.MANAGE)
-    with pytest.raises(Forbidden, match="cannot give admin"):
+    with pytest.raises(Forbidden, match="cannot make a token with the role admin"):
         await Tokens(database).create(manager, "mine", Role.ADMIN)
     with pytest.raises(Forbidden, match="needs the role manage"):
         await Tokens(database).create(dataclasses.replace(ANYONE, role=Role.WRITE), "mine", Role.READ)

@@ -1,4 +1,4 @@
-"""What the front ends need of this package, wired: who callers are, and what they manage."""
+"""What people manage with calls, in one object for the front ends: workspaces, limits, tokens, the audit log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Workspaces, tokens and the audit log of a database. `is_on`: the service asks for tokens."""
+    """Workspaces, limits, tokens and the audit log of a database. `is_on`: every call needs credentials (--auth on);
+    `public_url` is the setting --public-url, or empty."""
 
     workspaces: Workspaces
     limits: StoredLimits
@@ -27,7 +28,7 @@ class Access:
 
     @classmethod
     def of(cls, database: Database, *, is_on: bool, public_url: str = "") -> Access:
-        """Those of a database."""
+        """Makes all of them for a database."""
         workspaces = Workspaces(database)
         limits = StoredLimits(database, workspaces)
         return cls(workspaces, limits, Tokens(database), AuditLog(database), is_on, public_url)

@@ -1,4 +1,4 @@
-"""Without authentication, everybody is the same caller, and may do everything."""
+"""The authenticator of a service without authentication: everybody is the same caller, and may do everything."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _EVERYBODY = Caller(
 
 
 class Anonymous:
-    """Implements Authenticator."""
+    """Implements Authenticator. Credentials are ignored, except for the workspace that they name."""
 
     async def authenticate(self, credentials: Credentials) -> Caller:
-        """The one caller. Raises WorkspaceNotFound for any other workspace than its own."""
+        """The one caller. Raises WorkspaceNotFound if the call asks for a workspace other than the default one."""
         if credentials.workspace not in ("", DEFAULT_WORKSPACE):
             raise WorkspaceNotFound(
-                f"no workspace {credentials.workspace[:80]!r}: this service has no workspaces, since it asks nobody "
-                "for a token; unset MLFLOW_WORKSPACE (or the workspace setting), or ask its operator for --auth on",
+                f"no workspace {credentials.workspace[:80]!r}: this service has no workspaces, since it runs "
+                "without authentication. Unset MLFLOW_WORKSPACE (or the workspace setting), or ask its operator to set "
+                "--auth on",
                 field="workspace",
                 subject=credentials.workspace,
             )
         return _EVERYBODY
 
     def watching(self, _caller: Caller, _end: Callable[[CoreError], None]) -> AbstractContextManager[None]:
-        """Its credentials never end."""
+        """Does nothing: an anonymous caller has no credentials that could end."""
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""What the front ends need to know about authentication."""
+"""The interface of authentication, which the front ends call."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runstream_service.errors.core import CoreError
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call brings along: a token, or the session of a browser, and the name of the workspace that it asks for;
-    each may be empty."""
+    """What a call sends: a token, or the session of a browser, and the name of the workspace that it asks for. Each may
+    be empty."""
 
     token: str = field(default="", repr=False)
     workspace: str = ""
@@ -22,16 +22,18 @@ class Credentials:
 
 
 class Authenticator(Protocol):
-    """One per process. It is called for every request, so it has to answer from memory nearly always."""
+    """Finds out who calls. There is one per process; it is called for every request, so it has to answer from memory
+    most of the time."""
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """The caller with these credentials.
 
         Raises:
-            Unauthenticated: there are none, or they are not valid.
-            NotFound: it may not enter the workspace that it asks for, or there is none.
-            Retryable: nobody can tell now.
+            Unauthenticated: there are no credentials, or they are not valid.
+            Forbidden: they are valid, but give no right to enter any workspace.
+            WorkspaceNotFound: the workspace that the call asks for does not exist, or the caller may not enter it.
+            Retryable: it cannot be found out now, for example because the database does not answer.
         """
 
     def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> AbstractContextManager[None]:
-        """For calls that last: `end` is called if the caller's credentials stop being valid during the block."""
+        """For streams: `end` is called if the caller's credentials stop being valid during the block."""

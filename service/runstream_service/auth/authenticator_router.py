@@ -34,7 +34,7 @@ class AuthenticatorRouter:
         self._jwts = jwts
 
     def use(self, database: Database) -> None:
-        """From now on, credentials are looked up in this database."""
+        """Looks credentials up in this database from now on. Until then, calls fail with NotConnected."""
         for one in (self._tokens, self._sessions, self._jwts):
             if one is not None:
                 one.use(database)
@@ -42,7 +42,7 @@ class AuthenticatorRouter:
     async def authenticate(self, credentials: Credentials) -> Caller:
         """Who calls; see Authenticator.authenticate."""
         if credentials.workspace:
-            # Thousands of names are remembered, and this may be a long text.
+            # Results are remembered by this name, thousands of them, and a caller may send a long text.
             credentials = replace(credentials, workspace=to_look_up(credentials.workspace))
         if credentials.session and not credentials.token:
             return await self._sessions.authenticate(credentials)
@@ -57,7 +57,7 @@ class AuthenticatorRouter:
             yield
 
     async def run(self) -> None:
-        """Ends the streams whose tokens have ended. Runs until cancelled."""
+        """Ends the streams whose tokens have been revoked or have expired. Runs until cancelled."""
         await self._tokens.run()
 
 
@@ -71,8 +71,8 @@ def _until(expires_at: float | None, end: Callable[[CoreError], None]) -> Iterat
     if expires_at is None:
         yield
         return
-    over = Unauthenticated("the credentials of this stream have expired; reconnect with new ones")
-    timer = asyncio.get_running_loop().call_later(max(0.0, expires_at - time.time()), end, over)
+    expired = Unauthenticated("the credentials of this stream have expired; reconnect with new ones")
+    timer = asyncio.get_running_loop().call_later(max(0.0, expires_at - time.time()), end, expired)
     try:
         yield
     finally:

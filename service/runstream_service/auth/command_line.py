@@ -1,7 +1,8 @@
-"""Signing in the command line with the browser: what a person allows on a page becomes a token of theirs.
+"""Signing in the command line with the browser (`runstream login`).
 
-The page sends a code to the command that opened it, which exchanges it for the token. The code is used once, within a
-minute, and only by whoever has the verifier whose hash the page was opened with (RFC 7636).
+The command opens a page in the browser, with the hash of a random verifier (the challenge; RFC 7636). When the person
+allows it there, the page sends a code to the command, which exchanges the code and the verifier for a token. A code can
+be used once, within a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SQL = load("access")
 
-# Somebody who leaves a group of their provider keeps what the command line may do until then.
+# A person who leaves a group at their provider keeps this token, and what it may do, until it expires.
 TOKEN_AGE_S = 7 * 86_400.0
 _CODE_AGE_S = 60.0
 _RANDOM_BYTES = 32
@@ -32,14 +33,19 @@ _MACHINE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 class CommandLineSignIns:
-    """All methods also raise DatabaseUnavailable."""
+    """The codes for commands that a person allowed, and their exchange for tokens. All methods also raise
+    DatabaseUnavailable."""
 
     def __init__(self, database: Database, tokens: Tokens) -> None:
         self._database = database
         self._tokens = tokens
 
     async def allow(self, caller: Caller, *, challenge: str, machine: str) -> str:
-        """The code for a command on a machine, which may then do what the caller may. Raises InvalidField."""
+        """Makes the code for a command on a machine; the command may then do what the caller may.
+
+        Raises:
+            InvalidField: see check_question.
+        """
         check_question(challenge, machine)
         code = secrets.token_urlsafe(_RANDOM_BYTES)
         await self._database.execute(
@@ -56,7 +62,8 @@ class CommandLineSignIns:
         return code
 
     async def exchange(self, code: str, verifier: str) -> NewToken:
-        """The token for a code. Raises Unauthenticated."""
+        """Exchanges a code for a token. Raises Unauthenticated if the code or the verifier is wrong, or the code is
+        used or too old."""
         row = await self._database.fetchrow(SQL["take_code"], hash_of(code))
         if row is None or not secrets.compare_digest(row["challenge"], _hash_of_verifier(verifier)):
             raise Unauthenticated("this code is unknown, used or older than a minute: log in again")
@@ -71,7 +78,8 @@ class CommandLineSignIns:
 
 
 def check_question(challenge: str, machine: str) -> None:
-    """Raises InvalidField if the page was not opened by the command `runstream login`."""
+    """Checks the parameters that the page was opened with. Raises InvalidField if they are not those of the command
+    `runstream login`."""
     if not _CHALLENGE.fullmatch(challenge):
         raise InvalidField("challenge: open this page with the command: runstream login URL", field="challenge")
     if not _MACHINE.fullmatch(machine):

@@ -1,4 +1,4 @@
-"""The header Authorization -> a token."""
+"""From the header Authorization to a token."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import binascii
 
 
 def token_of(authorization: str) -> str:
-    """The token in the header's value: that of `Bearer`, or the password of `Basic` (RFC 6750, RFC 7617), which is what
-    MLflow's clients send if they have a user name. Empty if there is none."""
+    """The token in the value of the header: that of `Bearer` (RFC 6750), or the password of `Basic` (RFC 7617), which
+    MLflow's clients send if they have a user name. Empty if there is no token."""
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip()

@@ -1,4 +1,5 @@
-"""Wires what checks the identities that others gave out. Imported only if there is something to check."""
+"""Makes the objects that check identities of an OpenID Connect provider and of a cluster. Imported only if one of them
+is configured, since its libraries take long to load."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class ExternalIdentity:
-    """`provider`: where people sign in. `jwts`: authenticates by their tokens, and those of pods."""
+    """`provider` is where people sign in, None without one. `jwts` authenticates calls by tokens of the provider and of
+    the cluster's pods."""
 
     def __init__(self, oidc: OidcSettings | None, kubernetes: KubernetesSettings | None, *, redirect_uri: str) -> None:
-        """`redirect_uri`: where the provider sends people back to."""
+        """`redirect_uri` is the URL of this service to which the provider sends people back."""
         self._fetchers: list[Fetcher] = []
         self.provider: OidcProvider | None = None
         trusted = []
@@ -36,6 +38,6 @@ class ExternalIdentity:
         self.jwts = JwtAuthenticator(trusted)
 
     async def close(self) -> None:
-        """Closes connections."""
+        """Closes the connections to the provider and to the cluster."""
         for fetcher in self._fetchers:
             await fetcher.close()

@@ -1,4 +1,4 @@
-"""Which workspaces somebody may enter, and with which roles."""
+"""Which workspaces a person or a pod may enter, and with which roles."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Roles by workspace. ANY is in it for admins alone, who may enter all of them."""
+    """The roles of one person, by the name of the workspace. Only admins have ANY in it: they may enter all
+    workspaces."""
 
     roles: Mapping[str, Role] = field(default_factory=dict)
 
     @property
     def is_admin(self) -> bool:
-        """Whether they hold in all workspaces."""
+        """Whether the person is an admin, who may enter all workspaces."""
         return ANY in self.roles
 
     def role_in(self, workspace: str) -> Role | None:
-        """The role there; None: no entry."""
+        """The role in a workspace; None: the person may not enter it."""
         return self.roles.get(ANY) or self.roles.get(workspace)
 
     def names(self) -> Collection[str] | None:
-        """The workspaces; None: all."""
+        """Names of the workspaces that the person may enter; None: all."""
         return None if self.is_admin else sorted(self.roles)
 
     def others(self, workspace: str) -> tuple[str, ...]:
-        """Names of those besides this one; none for admins, whose role says it."""
+        """Names of the workspaces besides this one; empty for admins, who may enter all."""
         return tuple(name for name in self.roles if name not in (workspace, ANY))
 
     def default(self) -> str:
-        """The workspace of somebody who asks for none. Raises WorkspaceNotFound if there are several to choose from."""
+        """The workspace of a call that names none: the only one, or the default one for admins. Raises
+        WorkspaceNotFound if there are several to choose from."""
         if self.is_admin:
             return DEFAULT_WORKSPACE
         if len(self.roles) == 1:
@@ -50,12 +52,12 @@ class Grants:
         )
 
     def to_json(self) -> str:
-        """As it is stored."""
+        """The roles as JSON, for the database."""
         return json.dumps({name: str(role) for name, role in self.roles.items()})
 
     @classmethod
     def of_json(cls, text: str) -> Grants:
-        """What was stored."""
+        """The roles from what `to_json` returned."""
         return cls({name: Role.of(role) for name, role in json.loads(text).items()})
 
 
@@ -63,15 +65,16 @@ class Grants:
 class GrantTable:
     """What an operator grants to groups of people, or to namespaces of a cluster: `ml=team-a:write,ops=*:admin`.
 
-    The group `*` is everybody. The workspace `*` is all of them for the role admin, and for another role the one that
-    has the name of the group.
+    The group `*` means everybody. The workspace `*` means all workspaces with the role admin; with another role, it
+    means the workspace that has the name of the group.
     """
 
     entries: tuple[tuple[str, str, Role], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> GrantTable:
-        """Entries are separated by commas; or by line ends, if there are any, since names of groups may have commas.
+        """Parses the text of a setting. Entries are separated by commas; or by line ends, if there are any, since names
+        of groups may contain commas.
 
         Raises:
             ValueError: it says which entry is wrong, and why.
@@ -80,7 +83,7 @@ class GrantTable:
         return cls(tuple(_entry(part.strip()) for part in parts if part.strip()))
 
     def of(self, groups: Iterable[str]) -> Grants:
-        """What members of these groups may do: the highest of their roles in each workspace."""
+        """The grants of a member of these groups: in each workspace, the highest of the roles that they give."""
         roles: dict[str, Role] = {}
         for group in groups:
             for name, workspace, role in self.entries:
@@ -100,7 +103,7 @@ def _entry(text: str) -> tuple[str, str, Role]:
     try:
         role = Role.of(match["role"].strip())
     except KeyError:
-        raise ValueError(f"{match['role'][:20]!r} is no role; roles are {', '.join(map(str, Role))}") from None
+        raise ValueError(f"{match['role'][:20]!r} is not a role; roles are {', '.join(map(str, Role))}") from None
     group, workspace = match["group"].strip(), match["workspace"].strip()
     if (role is Role.ADMIN) != (workspace == ANY) and workspace != ANY:
         raise ValueError(f"{text[:80]!r}: the role admin holds in all workspaces; write {group[:40]}=*:admin")

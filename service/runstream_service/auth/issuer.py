@@ -1,8 +1,8 @@
-"""An issuer of JWTs, as its documents describe it: where its endpoints are, and its public keys.
+"""An issuer of JWTs: its public keys, and where its endpoints are, as its documents say.
 
-Documents are fetched when they are needed first, again after a while, and again at once if a token names a key that is
-not known yet (a key was rotated), but then not more often than every ten seconds, since anybody can make up key ids.
-While the issuer is away, what was fetched last stays in use.
+Documents are fetched when they are needed first. Keys are fetched again after 15 minutes; and at once if a token names
+a key that is not known yet (a key was rotated), but at most every ten seconds, since anybody can invent ids of keys.
+While the issuer does not answer, what was fetched last stays in use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runstream_service.errors.core import IssuerUnavailable
 
 log = structlog.get_logger()
 
-# Fetches a document (JSON) from a URL. Raises IssuerUnavailable.
+# Returns the JSON object at a URL. Raises IssuerUnavailable.
 Fetch: TypeAlias = Callable[[str], Awaitable[Mapping[str, Any]]]
 PublicKey: TypeAlias = RSAKey | ECKey | OKPKey
 
@@ -30,7 +30,7 @@ _MAX_KEYS = 100
 
 
 class Issuer:
-    """One per issuer and process."""
+    """The documents of one issuer. `jwks_url`: where its keys are, if not where its discovery document says."""
 
     def __init__(
         self, url: str, fetch: Fetch, *, jwks_url: str = "", clock: Callable[[], float] = time.monotonic
@@ -42,7 +42,7 @@ class Issuer:
         self._metadata: Mapping[str, Any] | None = None
         self._keys: dict[str, PublicKey] = {}
         self._fetched_at = self._tried_at = -REFRESHED_AFTER_S
-        self._failure = f"{url} has no keys"
+        self._failure = f"{url} has no keys"  # why the last fetch failed
         self._under_way: asyncio.Task[None] | None = None
 
     async def metadata(self) -> Mapping[str, Any]:
@@ -51,14 +51,18 @@ class Issuer:
             found = await self._fetch(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
             if found.get("issuer") != self.url:
                 raise IssuerUnavailable(
-                    f"the document of the issuer {self.url} is that of another one: {str(found.get('issuer'))[:200]!r}"
+                    f"the document of the issuer {self.url} names another issuer: {str(found.get('issuer'))[:200]!r}"
                 )
-            _check_places(found, self.url)
+            _check_endpoints(found, self.url)
             self._metadata = found
         return self._metadata
 
     async def key(self, key_id: str) -> PublicKey | None:
-        """A public key by its id; without an id, the only key, if there is one. Raises IssuerUnavailable."""
+        """The public key with this id, or None. With an empty id: the only key, if the issuer has exactly one.
+
+        Raises:
+            IssuerUnavailable: there are no keys, since none could be fetched yet.
+        """
         known = self._known(key_id)
         now = self._clock()
         if known is None or now - self._fetched_at > REFRESHED_AFTER_S:
@@ -83,7 +87,7 @@ class Issuer:
         return self._keys.get(key_id)
 
     def _refresh(self) -> asyncio.Task[None]:
-        # Calls that need it at the same time wait for one fetch.
+        # Calls that need the keys at the same time wait for the same fetch.
         if self._under_way is None:
             self._under_way = asyncio.create_task(self._fetch_keys())
             self._under_way.add_done_callback(self._fetched)
@@ -107,26 +111,27 @@ class Issuer:
         url = self._jwks_url or str((await self.metadata()).get("jwks_uri"))
         listed = (await self._fetch(url)).get("keys")
         if not isinstance(listed, list):
-            raise IssuerUnavailable(f"{url} has no list of keys")
+            raise IssuerUnavailable(f"the document at {url} has no list of keys")
         self._keys = dict(key for one in listed[:_MAX_KEYS] if (key := _public_key(one)) is not None)
         self._fetched_at = self._clock()
 
 
-def _check_places(metadata: Mapping[str, Any], issuer: str) -> None:
-    """Keys that come over plain HTTP could be anybody's, and secrets that go over it are."""
-    for name, place in metadata.items():
-        is_place = name == "jwks_uri" or name.endswith("_endpoint")
-        if is_place and issuer.startswith("https:") and not str(place).startswith("https:"):
+def _check_endpoints(metadata: Mapping[str, Any], issuer: str) -> None:
+    """Raises IssuerUnavailable if an issuer with https:// names an endpoint without: an attacker could replace keys
+    that come over plain HTTP, and read secrets that are sent over it."""
+    for name, url in metadata.items():
+        is_endpoint = name == "jwks_uri" or name.endswith("_endpoint")
+        if is_endpoint and issuer.startswith("https:") and not str(url).startswith("https:"):
             raise IssuerUnavailable(f"the document of the issuer {issuer} has no https:// URL in {name}")
 
 
 def _public_key(one: object) -> tuple[str, PublicKey] | None:
-    """A key for signatures by its id; None for others, and for kinds that are not known here."""
+    """The id of a key, and the key; None if it is not for signatures, or of a kind that is not supported."""
     if not isinstance(one, dict) or one.get("use", "sig") != "sig":
         return None
     try:
         key = JWKRegistry.import_key(one)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    # A shared secret among public keys would be one that everybody can sign with.
+    # Public keys only. With a shared secret in a public document, everybody could sign.
     return (str(one.get("kid", "")), key) if isinstance(key, RSAKey | ECKey | OKPKey) else None

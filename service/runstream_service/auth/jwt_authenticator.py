@@ -1,4 +1,4 @@
-"""Authentication by JWTs of others: of an OpenID Connect provider, and of a Kubernetes cluster."""
+"""Authentication by JWTs of an OpenID Connect provider and of a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class _Key:
 
 
 class JwtAuthenticator:
-    """`use` gives it the database, without which it asks callers to try again."""
+    """Authenticates calls by JWTs of issuers that are trusted. Until `use` is called, calls fail with NotConnected."""
 
     def __init__(self, trusted: Sequence[TrustedIssuer]) -> None:
         self._trusted = {one.issuer.url: one for one in trusted}
-        # The signature is checked once in two seconds, too.
+        # A result is remembered for two seconds, so a signature is not checked for every call either.
         self._lookups = LookupCache(self._look_up)
 
     def use(self, database: Database) -> None:
-        """From now on, workspaces are looked up here."""
+        """Looks workspaces up in this database from now on."""
         self._lookups.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
-        """As in Authenticator."""
+        """Who calls; see Authenticator.authenticate."""
         text = credentials.token
         return caller_or_refusal(await self._lookups.get(_Key(hash_of(text), credentials.workspace, text)))
 
@@ -51,7 +51,7 @@ class JwtAuthenticator:
             issuer = claimed_issuer(key.text)
             trusted = self._trusted.get(issuer)
             if trusted is None:
-                return Unauthenticated(f"this token is one of {issuer[:200]!r}, which is not trusted here")
+                return Unauthenticated(f"this token was issued by {issuer[:200]!r}, which is not trusted here")
             claims = await verified_claims(key.text, trusted.issuer, trusted.audiences)
             person = trusted.person_of(claims)
             return await self._caller(database, person, key.workspace, float(claims["exp"]))

@@ -1,4 +1,4 @@
-"""What a JWT says, checked: who signed it, for whom, and for how long."""
+"""Checks JWTs: who signed one, for which audience, and whether it is valid now."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from joserfc.util import urlsafe_b64decode
 from runstream_service.auth.issuer import Issuer
 from runstream_service.errors.core import Unauthenticated
 
-# Signatures by a private key alone. With a shared secret (HS256), the public key could be taken for the secret; and
-# `none` is no signature.
+# Only signatures by a private key. With HS256, which signs with a shared secret, an attacker could sign with the public
+# key as the secret; and `none` is no signature.
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"),
     *("Ed25519", "EdDSA"),
@@ -26,7 +26,7 @@ _MAX_CHARACTERS = 16_384
 
 
 def claimed_issuer(text: str) -> str:
-    """Who issued a token, as it says itself; not checked. Raises Unauthenticated."""
+    """The issuer that a token names; nothing is checked yet. Raises Unauthenticated if the token cannot be read."""
     if len(text) > _MAX_CHARACTERS:
         raise Unauthenticated(f"this token is longer than {_MAX_CHARACTERS:,} characters")
     return str(_object(text.split(".")[1], "claims").get("iss", ""))
@@ -37,14 +37,14 @@ async def verified_claims(text: str, issuer: Issuer, audiences: Collection[str])
 
     Raises:
         Unauthenticated: it says why.
-        IssuerUnavailable: the issuer's keys cannot be had.
+        IssuerUnavailable: the keys of the issuer could not be fetched.
     """
     header = _object(text.split(".")[0], "header")
     algorithm, key_id = header.get("alg"), header.get("kid", "")
     if algorithm not in ALGORITHMS:
         raise Unauthenticated(
-            f"this token is signed with {str(algorithm)[:20]!r}; accepted are {', '.join(ALGORITHMS)}: a secret that "
-            "is shared, or none, proves nothing here"
+            f"this token is signed with {str(algorithm)[:20]!r}; only signatures by a private key are accepted: "
+            f"{', '.join(ALGORITHMS)}"
         )
     key = await issuer.key(key_id) if isinstance(key_id, str) else None
     if key is None:
@@ -55,16 +55,20 @@ async def verified_claims(text: str, issuer: Issuer, audiences: Collection[str])
     try:
         payload = jws.deserialize_compact(text, key, algorithms=[algorithm]).payload
     except (JoseError, ValueError) as error:
-        raise Unauthenticated(f"the signature of this token is not one of {issuer.url}") from error
+        raise Unauthenticated(f"the signature of this token was not made by {issuer.url}") from error
     claims = _parsed(payload, "claims")
     check_claims(claims, issuer.url, audiences, now=time.time())
     return claims
 
 
 def check_claims(claims: Mapping[str, Any], issuer: str, audiences: Collection[str], *, now: float) -> None:
-    """Raises Unauthenticated."""
+    """Checks the issuer, the audience and the times of claims whose signature is valid. `now` is Unix time in seconds.
+
+    Raises:
+        Unauthenticated: it says what is wrong, and what to do.
+    """
     if claims.get("iss") != issuer:
-        raise Unauthenticated(f"this token is one of {str(claims.get('iss'))[:200]!r}, not of {issuer}")
+        raise Unauthenticated(f"this token was issued by {str(claims.get('iss'))[:200]!r}, not by {issuer}")
     audience = claims.get("aud")
     if not set(audience if isinstance(audience, list) else [audience]) & set(audiences):
         raise Unauthenticated(
@@ -74,13 +78,13 @@ def check_claims(claims: Mapping[str, Any], issuer: str, audiences: Collection[s
     expires, *begins = [_time(claims, name) for name in ("exp", "nbf", "iat") if name in claims or name == "exp"]
     if (early := max(begins, default=0.0) - now) > LEEWAY_S:
         raise Unauthenticated(
-            f"this token is valid in {early:.0f} s only: the clock of this service is behind that of {issuer}, or that "
-            "one is ahead, by at least that much; let both be set by NTP"
+            f"this token becomes valid in {early:.0f} s: the clock of this service is behind that of {issuer} "
+            "by at least that much; set both by NTP"
         )
     if (late := now - expires) >= LEEWAY_S:
         raise Unauthenticated(
             f"this token expired {late:.0f} s ago, by the clock of this service; ask for a new one. If it is new, that "
-            f"clock is ahead of that of {issuer}: let both be set by NTP"
+            f"clock is ahead of that of {issuer}: set both by NTP"
         )
 
 

@@ -1,4 +1,4 @@
-"""Remembers for a moment what was looked up about credentials, so that most calls ask nobody."""
+"""Remembers for two seconds what was looked up about credentials, so that most calls need no query."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from runstream_service.errors.core import Forbidden, NotConnected, Unauthenticat
 if TYPE_CHECKING:
     from runstream_service.database.pool import Database
 
-# What is found out about credentials: a caller, or why there is none.
+# The result of a look-up of credentials: the caller, or why they are refused.
 Found: TypeAlias = Caller | Unauthenticated | Forbidden | WorkspaceNotFound
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# With the interval in which open streams are looked at, it is less than the five seconds within which a token ends.
+# Together with CHECK_EVERY_S of token_authenticator.py, less than the five seconds within which a revoked token ends.
 REMEMBERED_S = 2.0
-# Above, what was looked up first is forgotten first.
+# Above it, the oldest results are forgotten.
 MAX_REMEMBERED = 20_000
 
 
 class LookupCache(Generic[K, V]):
-    """Answers from memory for two seconds. An error is not remembered. `use` gives it the database, without which
-    callers are asked to try again."""
+    """Remembers results of `look_up` for two seconds; errors that it raises are not remembered. Until `use` is called,
+    `get` raises NotConnected."""
 
     def __init__(self, look_up: Callable[[Database, K], Awaitable[V]]) -> None:
         self._look_up = look_up
@@ -37,15 +37,15 @@ class LookupCache(Generic[K, V]):
         self._under_way: dict[K, asyncio.Task[V]] = {}
 
     def use(self, database: Database) -> None:
-        """From now on, this is where things are looked up."""
+        """Looks things up in this database from now on."""
         self._database = database
 
     async def get(self, key: K) -> V:
-        """What is known of the key. Raises NotConnected, and what `look_up` raises."""
+        """The result for a key, from memory or by `look_up`. Raises NotConnected, and what `look_up` raises."""
         remembered = self._remembered.get(key)
         if remembered is not None and asyncio.get_running_loop().time() < remembered[0]:
             return remembered[1]
-        # A thousand ranks that begin at once have one token.
+        # One look-up at a time of a key: a thousand ranks that start together have the same token.
         task = self._under_way.get(key)
         if task is None:
             task = self._under_way[key] = asyncio.create_task(self._store(key))
@@ -53,13 +53,13 @@ class LookupCache(Generic[K, V]):
         return await asyncio.shield(task)
 
     def forget(self) -> None:
-        """Something has changed: everybody is looked up again."""
+        """Forgets all results: something has changed, so everything is looked up again."""
         self._remembered.clear()
 
     def _looked_up(self, key: K, task: asyncio.Task[V]) -> None:
         del self._under_way[key]
         if not task.cancelled():
-            task.exception()  # even if nobody waits for it any more
+            task.exception()  # marks it as handled, in case no call waits for it any more
 
     async def _store(self, key: K) -> V:
         if self._database is None:
@@ -73,7 +73,7 @@ class LookupCache(Generic[K, V]):
 
 
 def caller_or_refusal(found: Found) -> Caller:
-    """The caller, or the refusal as an exception of this call, with a traceback of its own."""
+    """The caller. Raises a refusal as a new exception, so that each call has a traceback of its own."""
     if isinstance(found, Caller):
         return found
     raise type(found)(found.message, field=found.field, subject=found.subject)

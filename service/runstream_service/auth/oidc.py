@@ -1,6 +1,6 @@
 """Signing in at an OpenID Connect provider: authorisation code with PKCE, state and nonce.
 
-Authlib knows the protocol between us and the provider; the ID token is checked where all other JWTs are.
+Authlib implements the protocol; the ID token is checked by jwt_claims.py, like all JWTs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WITHIN_S = 10.0
 
 
 class OidcProvider:
-    """One per process."""
+    """An OpenID Connect provider, where people sign in. There is one at most in a process."""
 
     def __init__(self, settings: OidcSettings, issuer: Issuer, fetcher: Fetcher, *, redirect_uri: str) -> None:
         self._settings = settings
@@ -38,7 +38,8 @@ class OidcProvider:
         self._redirect_uri = redirect_uri
 
     async def begin(self, wanted: str) -> tuple[str, PendingSignIn]:
-        """Where to send the browser. Raises IssuerUnavailable."""
+        """Begins a sign-in: the URL to send the browser to, and what the browser has to keep until `finish`. `wanted`
+        is the page to show afterwards. Raises IssuerUnavailable."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         begun = PendingSignIn(state, nonce, verifier, wanted)
         endpoint = await self._endpoint("authorization_endpoint")
@@ -49,18 +50,19 @@ class OidcProvider:
         return str(url), begun
 
     async def finish(self, answer: Mapping[str, str], begun: PendingSignIn) -> Person:
-        """Who came back from the provider.
+        """Finishes a sign-in: who the person is that came back from the provider. `answer` are the parameters of the
+        URL to which the provider sent the browser, `begun` is what the browser kept.
 
         Raises:
-            Unauthenticated: the provider refused, or what it sent does not belong to what had begun.
-            Forbidden: nobody of their groups may enter.
-            IssuerUnavailable.
+            Unauthenticated: the provider refused, or its answer does not belong to this sign-in.
+            Forbidden: none of the groups of the person may enter a workspace.
+            IssuerUnavailable: the provider did not answer, or not as it should.
         """
         if not secrets.compare_digest(answer.get("state", ""), begun.state):
             raise Unauthenticated("the provider's answer belongs to another sign-in; sign in again")
         # RFC 9207: with several providers, one could pass on the code of another.
         if answer.get("iss", self._issuer.url) != self._issuer.url:
-            raise Unauthenticated("the answer is one of another provider; sign in again")
+            raise Unauthenticated("the answer came from another provider; sign in again")
         if "code" not in answer:
             why = answer.get("error_description") or answer.get("error") or "no reason"
             raise Unauthenticated(f"the provider did not sign you in: {why[:300]}")
@@ -69,18 +71,21 @@ class OidcProvider:
         if claims.get("nonce") != begun.nonce:
             raise Unauthenticated("the provider's token belongs to another sign-in; sign in again")
         if claims.get("azp", self._settings.client_id) != self._settings.client_id:
-            raise Unauthenticated("the provider's token was made for another application")
+            raise Unauthenticated(
+                "the provider's token was made for another application; ask the operator of this service"
+            )
         return person_of_provider(await self._with_groups(claims, tokens), self._settings)
 
     async def sign_out_url(self, back_to: str) -> str:
-        """Where the browser ends its session at the provider, too; empty if the provider has no such place."""
+        """The URL at which the browser also ends its session at the provider; empty if the provider has none. `back_to`
+        is the URL of this service that comes afterwards."""
         try:
             endpoint = (await self._issuer.metadata()).get("end_session_endpoint")
         except IssuerUnavailable:
             return ""
         if not isinstance(endpoint, str):
             return ""
-        # Not the ID token, which would have to be kept for that.
+        # Without the parameter id_token_hint: the ID token would have to be kept for it.
         query = urlencode({"client_id": self._settings.client_id, "post_logout_redirect_uri": back_to})
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
 
@@ -90,13 +95,14 @@ class OidcProvider:
             async with self._client() as client:
                 found = await client.fetch_token(endpoint, code=code, code_verifier=verifier)
         except AuthlibBaseError as error:
-            raise Unauthenticated(f"the provider refused its own code: {error}") from error
+            raise Unauthenticated(f"the provider refused the code that it had issued: {error}") from error
         except (httpx2.HTTPError, ValueError) as error:
-            raise IssuerUnavailable(f"{endpoint} does not answer as it should: {error!r}") from error
+            raise IssuerUnavailable(f"{endpoint} did not answer as OpenID Connect demands: {error!r}") from error
         return dict(found)
 
     async def _with_groups(self, claims: Mapping[str, Any], tokens: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Providers may keep groups, and an email, out of the ID token."""
+        """The claims, with those of the userinfo endpoint if the ID token has no groups: some providers put groups and
+        the email only there."""
         endpoint = (await self._issuer.metadata()).get("userinfo_endpoint")
         if self._settings.groups_claim in claims or not isinstance(endpoint, str):
             return claims

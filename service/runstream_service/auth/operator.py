@@ -1,4 +1,5 @@
-"""The operator: somebody who can connect to the database may do everything, without a token."""
+"""The caller of commands that work on the database itself. A person who can connect to the database may do everything,
+without a token."""
 
 from __future__ import annotations
 

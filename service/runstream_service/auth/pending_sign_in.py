@@ -1,4 +1,4 @@
-"""A sign-in at an OpenID Connect provider, under way."""
+"""A sign-in at an OpenID Connect provider that has begun and is not finished."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 
 
 class PendingSignIn(msgspec.Struct, frozen=True):
-    """A sign-in that has begun, which the browser keeps until it comes back from the provider: so that nobody can end
-    somebody else's, and no replica has to remember it."""
+    """What the browser keeps in a cookie from the beginning of a sign-in until it comes back from the
+    provider. So no replica has to remember it, and a sign-in can only be finished in the browser that began it."""
 
     state: str
     nonce: str

@@ -28,10 +28,10 @@ class TrustedIssuer:
 
 
 def person_of_provider(claims: Mapping[str, Any], settings: OidcSettings) -> Person:
-    """Somebody with an account at the OpenID Connect provider.
+    """The person with an account at the OpenID Connect provider whom the claims of a token name.
 
     Raises:
-        Unauthenticated: the claims name nobody.
+        Unauthenticated: the claims have no name.
         Forbidden: none of their groups may enter a workspace.
     """
     email = claims.get("email") if claims.get("email_verified", True) is True else None
@@ -40,32 +40,33 @@ def person_of_provider(claims: Mapping[str, Any], settings: OidcSettings) -> Per
         raise Unauthenticated("this token does not say whose it is: it has no email, preferred_username or sub")
     groups = claims.get(settings.groups_claim, [])
     names = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
-    # Everybody is a member of what an operator grants to `*`.
+    # The empty group makes sure that grants to `*` count even for people without groups.
     grants = settings.grants.of([*(one for one in names if isinstance(one, str)), ""])
     person = Person(name[:_MAX_PRINCIPAL_CHARACTERS], grants)
     if not grants.roles:
         raise Forbidden(
             f"you are {person.principal}, and none of your groups ({len(names)} in the claim "
-            f"{settings.groups_claim!r}) may enter here. Ask whoever runs this service (--oidc-grants)"
+            f"{settings.groups_claim!r}) may enter a workspace here. Ask the operator of this service for it "
+            "(--oidc-grants)"
         )
     return person
 
 
 def person_of_cluster(claims: Mapping[str, Any], settings: KubernetesSettings) -> Person:
-    """A service account of a Kubernetes cluster.
+    """The service account of a Kubernetes cluster that the claims of a token name.
 
     Raises:
-        Unauthenticated: the token is not one of a service account.
+        Unauthenticated: the token is not that of a service account.
         Forbidden: its namespace may enter no workspace.
     """
     name = str(claims.get("sub", ""))
     match = _SERVICE_ACCOUNT.fullmatch(name)
     if match is None:
-        raise Unauthenticated(f"this token is one of {name[:200]!r}, which is no service account")
+        raise Unauthenticated(f"this token is that of {name[:200]!r}, which is not a service account")
     grants = settings.grants.of([match["namespace"]])
     if not grants.roles:
         raise Forbidden(
-            f"you are {name}, and nobody of the namespace {match['namespace']!r} may enter here. Ask whoever runs this "
-            "service (--kubernetes-grants)"
+            f"you are {name}, and pods of the namespace {match['namespace']!r} may enter no workspace here. Ask the "
+            "operator of this service for it (--kubernetes-grants)"
         )
     return Person(name, grants)

@@ -1,5 +1,5 @@
-"""Calls that were refused, for the audit log: counted, logged and recorded within bounds, since anybody who reaches the
-ports can cause them."""
+"""Counts, logs and records calls that were refused, for the audit log. There are limits of all three, since anybody who
+reaches the ports can cause such calls."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ log = structlog.get_logger()
 
 REFUSALS = (Unauthenticated, Forbidden, WorkspaceNotFound)
 WRITE_EVERY_S = 20.0
-# How many kinds of refusals are told apart between two writes; further ones are added up as one kind.
+# Between two writes, this many kinds of refusals are distinguished; further ones are added up as one kind.
 MAX_KINDS = 30
 
 
 class _Kind(NamedTuple):
-    """What refusals have in common that become one line of the log and one row."""
+    """Refusals that are equal in these fields become one line of the log and one row of the audit log. `workspace_id`
+    is None if the caller is not known, or if several kinds were added up."""
 
     reason: str
     workspace_id: int | None
@@ -40,12 +41,12 @@ class _Kind(NamedTuple):
 
 
 class RefusedCalls:
-    """One per process. `use` gives it the database, which the rows wait for."""
+    """The refused calls of this process. Rows are written from when `use` is called; until then they wait."""
 
     def __init__(self, registry: CollectorRegistry, *, write_every_s: float = WRITE_EVERY_S) -> None:
         self._counter = Counter(
             "runstream_refused_calls_total",
-            "Calls that were refused for what the caller is or may do, by reason.",
+            "Calls that were refused because of who the caller is, or what it may do, by reason.",
             ["reason"],
             registry=registry,
         )
@@ -56,16 +57,16 @@ class RefusedCalls:
         self._counts: dict[_Kind, int] = {}
 
     def use(self, database: Database) -> None:
-        """From now on, rows are written here."""
+        """Writes rows to this database from now on."""
         self._database = database
 
     def note(self, error: BaseException, *, call: str, peer: str, caller: Caller | None) -> None:
-        """Takes note of the error with which a call ended, if that is a refusal. `call` is a method's full name or the
-        template of a route, `peer` the address of the client, `caller` who it was, if that is known."""
+        """Counts the error that ended a call, if it is a refusal; other errors are ignored. `call` is the full name of
+        a method or the template of a route, `peer` the address of the client, `caller` who called, if that is known."""
         if not isinstance(error, REFUSALS):
             return
         self._counter.labels(error.reason).inc()
-        # Neither the messages nor what the call asked for: a caller may have put its token in the wrong place.
+        # Without messages and parameters: a caller may have put its token in the wrong place.
         kind = _Kind(
             error.reason,
             caller.workspace_id if caller else None,
@@ -87,7 +88,7 @@ class RefusedCalls:
         self._counts[kind] = self._counts.get(kind, 0) + 1
 
     async def run(self) -> None:
-        """Writes rows until it is cancelled."""
+        """Writes rows every 20 seconds (`write_every_s`), until it is cancelled."""
         while True:
             await asyncio.sleep(self._write_every_s)
             try:
@@ -96,7 +97,8 @@ class RefusedCalls:
                 log.debug("Could not record refusals", action="refusals_not_recorded", error=error.message)
 
     async def write(self) -> None:
-        """Writes a row for each kind since the last time. Without a database they wait, within the same bound."""
+        """Writes a row for each kind of refusal since the last write. Without a database the kinds wait, at most
+        MAX_KINDS of them."""
         if self._database is None or not self._counts:
             return
         counts = dict(self._counts)

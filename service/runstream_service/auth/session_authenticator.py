@@ -1,4 +1,4 @@
-"""Authentication by the session of somebody who signed in with a browser."""
+"""Authentication by sessions of people who signed in with a browser."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 SQL = load("access")
 
-# The hash of a session, and the workspace that is asked for.
+# The hash of the session's text, and the name of the workspace that the call asks for.
 _Key = tuple[bytes, str]
 
 
 class SessionAuthenticator:
-    """`use` gives it the database, without which it asks callers to try again."""
+    """Authenticates calls by sessions. Until `use` is called, calls fail with NotConnected."""
 
     def __init__(self) -> None:
         self._lookups = LookupCache(_look_up)
 
     def use(self, database: Database) -> None:
-        """From now on, sessions are looked up here."""
+        """Looks sessions up in this database from now on."""
         self._lookups.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
-        """As in Authenticator."""
+        """Who calls; see Authenticator.authenticate."""
         return caller_or_refusal(await self._lookups.get((hash_of(credentials.session), credentials.workspace)))
 
 

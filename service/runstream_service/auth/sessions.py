@@ -28,7 +28,8 @@ SIGN_IN_AGAIN = "you are signed out, or your session is over: sign in again, at 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who proved who they are, and what they may do. `token_id`: with a token."""
+    """A person, or a service account, that has proved its identity, and what it may do. `token_id` is set if it proved
+    it with a token of this service."""
 
     principal: str
     grants: Grants
@@ -36,38 +37,38 @@ class Person:
 
     @classmethod
     def of(cls, caller: Caller) -> Person:
-        """The owner of a token."""
+        """The person who called with a token: what the token may do."""
         where = ANY if caller.role is Role.ADMIN else caller.workspace
         return cls(caller.principal, Grants({where: caller.role}), caller.token_id)
 
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session with its text, which only the person's browser keeps."""
+    """A session that was just made. Its text is kept by the person's browser alone; the database has a hash of it."""
 
     text: str = field(repr=False)
-    workspaces: Sequence[str]  # that the person may enter; the first is a good one to begin with
+    workspaces: Sequence[str]  # names of those that the person may enter, the default one first
 
 
 class Sessions:
-    """All methods also raise DatabaseUnavailable."""
+    """The sessions of people, each of which lasts `session_s` seconds. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, *, session_s: float) -> None:
         self._database = database
         self._session_s = session_s
 
     async def create(self, person: Person, **details: Any) -> NewSession:
-        """Signs somebody in. `details` are for the audit log.
+        """Signs a person in. `details` are for the audit log.
 
         Raises:
-            Forbidden: there is no workspace for them.
+            Forbidden: none of the workspaces that they may enter exists.
         """
         text = secrets.token_urlsafe(_RANDOM_BYTES)
         async with self._database.transaction() as connection:
             workspaces = await _existing(connection, person.grants)
             if not workspaces:
                 raise Forbidden(
-                    f"you are {person.principal}, who may enter no workspace here; ask whoever runs this service"
+                    f"you are {person.principal}, who may enter no workspace here; ask the operator of this service"
                 )
             await connection.execute(
                 SQL["insert_session"],
@@ -77,7 +78,7 @@ class Sessions:
                 person.grants.to_json(),
                 self._session_s,
             )
-            # Whoever manages the workspace sees this in its audit log, if it is about one workspace.
+            # In the audit log of the workspace, if there is only one; else only admins see it.
             (where, *others) = workspaces.values()
             await audit.record_of(
                 connection, None if others else where, person.principal, "signed_in", person.principal, **details
@@ -85,15 +86,16 @@ class Sessions:
         return NewSession(text, tuple(workspaces))
 
     async def workspaces_of(self, text: str) -> Sequence[str]:
-        """Those that somebody may enter, the default one first. Raises Unauthenticated."""
+        """Names of the workspaces that the person of a session may enter, the default one first. `text` is the text of
+        the session. Raises Unauthenticated."""
         row = await self._database.fetchrow(SQL["find_session"], hash_of(text), "")
         if row is None or is_over(row):
             raise Unauthenticated(SIGN_IN_AGAIN)
         return tuple(await _existing(self._database, Grants.of_json(row["grants"])))
 
     async def end(self, text: str) -> bool:
-        """Signs somebody out; it is no error if they were not signed in. Returns whether they are known to a provider,
-        where they may want to sign out, too."""
+        """Signs a person out; it is no error if they were not signed in. Returns whether they had signed in at a
+        provider, where they may want to sign out, too."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(SQL["delete_session"], hash_of(text))
             if row is not None:
@@ -102,12 +104,12 @@ class Sessions:
 
 
 def is_over(row: asyncpg.Record) -> bool:
-    """Whether a session has ended, by itself or with its token."""
+    """Whether a session (a row of the database) has expired, or the token that it was made with was revoked."""
     return bool(row["revoked_at"]) or row["expires_at"] <= row["now"]
 
 
 async def _existing(database: Database | PooledConnection, grants: Grants) -> Mapping[str, int]:
-    """The workspaces that one may enter, the default one first, with their ids."""
+    """The ids of the workspaces that exist and may be entered, by name, the default one first."""
     rows = await database.fetch(SQL["list_workspaces"], grants.names())
     return dict(
         sorted(((row["name"], row["workspace_id"]) for row in rows), key=lambda one: one[0] != DEFAULT_WORKSPACE)

@@ -1,5 +1,6 @@
-"""Authentication by tokens. What is found out about a token is remembered for a few seconds, so most calls ask nobody;
-and streams are looked at again all the time, so a token that is revoked ends within five seconds, everywhere."""
+"""Authentication by tokens that the service made. What was looked up about a token is remembered for two seconds, so
+most calls need no query. The tokens of open streams are checked again every two seconds. So a token that is revoked
+ends within five seconds, on all replicas."""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ SQL = load("access")
 
 log = structlog.get_logger()
 
-# With the time for which a lookup is remembered, it is less than the five seconds within which a revoked token ends.
-LOOK_EVERY_S = 2.0
+# Together with REMEMBERED_S of lookup_cache.py, less than the five seconds within which a revoked token ends.
+CHECK_EVERY_S = 2.0
 
-# The hash of a token, and the workspace that is asked for.
+# The hash of the token, and the name of the workspace that the call asks for.
 _Key = tuple[bytes, str]
 
 
 class TokenAuthenticator:
-    """Implements Authenticator. `use` gives it the database, without which it asks callers to try again."""
+    """Implements Authenticator for tokens. Until `use` is called, calls fail with NotConnected."""
 
     def __init__(self) -> None:
         self._database: Database | None = None
@@ -42,17 +43,17 @@ class TokenAuthenticator:
         self._watched: dict[int, set[Callable[[CoreError], None]]] = {}
 
     def use(self, database: Database) -> None:
-        """From now on, tokens are looked up here."""
+        """Looks tokens up in this database from now on."""
         self._database = database
         self._lookups.use(database)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
-        """As in Authenticator."""
+        """Who calls; see Authenticator.authenticate."""
         text = credentials.token
         if not text:
             raise Unauthenticated(
-                "this service asks who you are: give a token, in RUNSTREAM_TOKEN, or in MLFLOW_TRACKING_TOKEN for "
-                "MLflow; whoever manages your workspace makes one with: runstream token create"
+                "this service needs a token: put it in RUNSTREAM_TOKEN, or in MLFLOW_TRACKING_TOKEN for MLflow. A "
+                "manager of your workspace makes one with: runstream token create"
             )
         if not is_token(text):
             raise Unauthenticated(_what_is_wrong_with(text))
@@ -60,7 +61,7 @@ class TokenAuthenticator:
 
     @contextlib.contextmanager
     def watching(self, caller: Caller, end: Callable[[CoreError], None]) -> Iterator[None]:
-        """As in Authenticator."""
+        """Calls `end` when the token of a stream has ended; see Authenticator.watching."""
         if caller.token_id is None:
             yield
             return
@@ -74,15 +75,15 @@ class TokenAuthenticator:
                 del self._watched[caller.token_id]
 
     async def run(self) -> None:
-        """Ends calls whose tokens have ended, until it is cancelled."""
+        """Ends streams whose tokens have been revoked or have expired. Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
             if not self._watched:
                 continue
             try:
                 await self._recheck_streams()
             except Retryable as error:
-                # Nobody can revoke a token either while the database is away.
+                # No harm: while the database does not answer, no token can be revoked either.
                 log.debug(
                     "Could not check the tokens of open streams", action="tokens_not_checked", error=error.message
                 )
@@ -103,7 +104,7 @@ async def _look_up(database: Database, key: _Key) -> Found:
 
 def _outcome_of(row: asyncpg.Record | None, asked: str) -> Found:
     if row is None:
-        return Unauthenticated("this token is not known here; it may be of another service, or have ended long ago")
+        return Unauthenticated("this token is not known here; it may be of another service, or have expired long ago")
     if row["revoked_at"] or (row["expires_at"] and row["expires_at"] <= row["now"]):
         return _ended(row)
     role = Role.of(row["role"])
@@ -123,10 +124,11 @@ def _outcome_of(row: asyncpg.Record | None, asked: str) -> Found:
 
 
 def _no_workspace(name: str) -> WorkspaceNotFound:
-    """The same for one that does not exist and one that the caller may not enter."""
+    """The same error for a workspace that does not exist and one that the caller may not enter, so that it does not
+    reveal which exist."""
     return WorkspaceNotFound(
-        f"no workspace {name[:80]!r} for this token; leave MLFLOW_WORKSPACE (or the workspace setting) away to use the "
-        "token's own",
+        f"no workspace {name[:80]!r} for this token; unset MLFLOW_WORKSPACE (or the workspace setting) to use the "
+        "workspace of the token",
         field="workspace",
         subject=name,
     )
@@ -140,4 +142,4 @@ def _ended(row: asyncpg.Record) -> Unauthenticated:
 def _what_is_wrong_with(text: str) -> str:
     if text.startswith(PREFIX):
         return "this token is mistyped or cut off: its checksum is wrong; copy it again"
-    return f"what was given as a token is none of runstream's, which begin with {PREFIX}"
+    return f"this is not a token of runstream, which begins with {PREFIX}"

@@ -1,8 +1,8 @@
 """The text of a token: `rst_`, 34 random characters, and a checksum of 6.
 
-The prefix lets people and scanners for leaked secrets recognise it. The checksum tells a mistyped token from one that
-is unknown, without a look into the database. 34 characters of 62 are 202 bits, so a plain SHA-256 is enough to keep
-them: there is nothing to guess that a slow hash would protect.
+The prefix lets people and scanners for leaked secrets recognise it. The checksum distinguishes a mistyped token
+from an unknown one without a query. 34 characters of 62 are 202 bits: such a token cannot be guessed, so the database
+keeps a plain SHA-256 of it, not one of the slow hashes that protect passwords.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
 
 
 def new_token() -> str:
-    """A token that nobody has."""
+    """The text of a new, random token."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
     return f"{PREFIX}{body}{_checksum(body)}"
 
 
 def is_token(text: str) -> bool:
-    """Whether this has the form of a token, with the right checksum."""
+    """Whether a text has the form of a token, with the right checksum."""
     if not _FORM.fullmatch(text):
         return False
     body = text.removeprefix(PREFIX)
@@ -34,7 +34,7 @@ def is_token(text: str) -> bool:
 
 
 def hash_of(text: str) -> bytes:
-    """What is stored of a token: 32 bytes."""
+    """The SHA-256 of a token, a session or a code, which is stored instead of its text: 32 bytes."""
     return hashlib.sha256(text.encode()).digest()
 
 

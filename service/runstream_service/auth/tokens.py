@@ -26,7 +26,7 @@ SQL = load("access")
 
 MAX_NAME_CHARACTERS = 100
 MAX_AGE_S = 10 * 365 * 86_400.0
-# A tracking URI stands in logs and notebooks, where a password would not.
+# Short, since tracking URIs are often written to logs and notebooks.
 MAX_URI_AGE_S = 24 * 3_600.0
 DEFAULT_URI_AGE_S = 3_600.0
 _NEWEST = 2**63 - 1
@@ -34,7 +34,7 @@ _NEWEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What anybody may know of a token. Times are those of the database."""
+    """A token without its text. Times are by the clock of the database."""
 
     token_id: int
     name: str
@@ -48,38 +48,41 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token with its text, which is shown once."""
+    """A token that was just made, with its text. The text is not stored, so it can be shown only once."""
 
     token: Token
     text: str = field(repr=False)
 
 
 class Tokens:
-    """All methods also raise DatabaseUnavailable."""
+    """The tokens of a database. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, name: str, role: Role, *, expires_in_s: float | None = None) -> NewToken:
-        """A token for the caller's workspace, or for all of them if the role is ADMIN; without `expires_in_s` it does
-        not expire.
+        """Makes a token for the caller's workspace, or for all workspaces if the role is ADMIN. Without `expires_in_s`
+        it does not expire.
 
         Raises:
-            Forbidden: the caller manages no tokens, or has a lower role than the new one.
-            InvalidField, AlreadyExists.
+            Forbidden: the caller may not manage tokens, or has a lower role than the new token.
+            InvalidField: the name or the time is not valid.
+            AlreadyExists: the workspace has a token with this name, which is not revoked.
         """
         caller.check(Role.MANAGE)
         if role > caller.role:
-            raise Forbidden(f"role: {caller.principal} has the role {caller.role}, and cannot give {role} to a token")
+            raise Forbidden(
+                f"role: {caller.principal} has the role {caller.role}, and cannot make a token with the role {role}"
+            )
         check_name(name, field="name", max_characters=MAX_NAME_CHARACTERS)
         return await self._insert(caller, "token", name, role, _checked_age(expires_in_s, MAX_AGE_S))
 
     async def create_for_uri(self, caller: Caller, *, expires_in_s: float = 0.0) -> NewToken:
-        """A token that is part of a short-lived tracking URI. It may do what the caller may, but not manage; it ends
-        with the caller's own token, session or JWT at the latest.
+        """Makes a token for a tracking URI. It may do what the caller may, except managing; it ends after
+        `expires_in_s` (0: an hour), and with the caller's own token, session or JWT at the latest.
 
         Raises:
-            InvalidField.
+            InvalidField: `expires_in_s` is not valid.
         """
         age_s = _checked_age(expires_in_s or DEFAULT_URI_AGE_S, MAX_URI_AGE_S)
         if age_s is not None and caller.expires_at is not None:
@@ -88,8 +91,8 @@ class Tokens:
         return await self._insert(caller, "uri", f"tracking URI of {caller.principal}", role, age_s)
 
     async def create_for_login(self, caller: Caller, machine: str, *, expires_in_s: float) -> NewToken:
-        """A token for a person's command line, which may do what the person may. It ends with the token that the person
-        signed in with, at the latest."""
+        """Makes a token for a person's command line on a machine, which may do what the person may. It ends after
+        `expires_in_s`, and with the token that the person signed in with at the latest."""
         return await self._insert(caller, "login", f"{caller.principal} on {machine}", caller.role, expires_in_s)
 
     async def _insert(self, caller: Caller, kind: str, name: str, role: Role, age_s: float | None) -> NewToken:
@@ -109,7 +112,7 @@ class Tokens:
             )
             if row is None:
                 raise AlreadyExists(
-                    f"name: there is a token {name!r} already; take another name, or revoke that one",
+                    f"name: there is a token {name!r} already; choose another name, or revoke that token",
                     field="name",
                     subject=name,
                 )
@@ -129,10 +132,12 @@ class Tokens:
         page_size: int = 0,
         page_token: str = "",
     ) -> tuple[Sequence[Token], str]:
-        """One page of the tokens of the caller's workspace, or of all, newest first, and the token of the next page.
+        """One page of the tokens of the caller's workspace, or of all workspaces, newest first; and the `page_token` of
+        the next page, which is empty on the last one.
 
         Raises:
-            Forbidden, InvalidField.
+            Forbidden: the caller may not manage tokens, or is not an admin and asks for all workspaces.
+            InvalidField: the size or the token of the page is not valid.
         """
         caller.check(Role.ADMIN if all_workspaces else Role.MANAGE)
         size = check_page_size(page_size)
@@ -145,11 +150,12 @@ class Tokens:
         return [_token(row, row["workspace"] or "") for row in rows], last
 
     async def revoke(self, caller: Caller, token_id: int) -> Token:
-        """Ends a token, those of the tracking URIs that were made with it, and streams that are open with either,
-        within seconds. Revoking twice is no error.
+        """Revokes a token, and the tokens of tracking URIs that were made with it. Calls and open streams with them are
+        refused or ended within five seconds. Revoking a token again is no error.
 
         Raises:
-            Forbidden, NotFound.
+            Forbidden: the caller may not manage tokens.
+            NotFound: the caller's workspace has no such token.
         """
         caller.check(Role.MANAGE)
         where = None if caller.role is Role.ADMIN else caller.workspace_id

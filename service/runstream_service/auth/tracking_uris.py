@@ -1,4 +1,4 @@
-"""Short-lived tracking URIs: a token as the password in a URL (RFC 3986, 3.2.1), which MLflow's clients send as Basic
+"""Tracking URIs: URLs with a short-lived token as the password (RFC 3986, 3.2.1), which MLflow's clients send as Basic
 authentication."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ USER = "token"
 
 
 def tracking_uri(url: str, token: str) -> str:
-    """The URL of the service's HTTP port with the token in it."""
+    """The tracking URI of a token. `url` is that of the service's HTTP port."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{USER}:{token}@{host}", query="", fragment="")).rstrip("/")

@@ -1,5 +1,5 @@
-"""What workspaces may use at most, as admins set it. The front ends read it every few seconds: see
-limits/workspace_limits.py."""
+"""The limits of workspaces that admins have set, in the database. The front ends read them every few seconds, and apply
+them: see limits/workspace_limits.py."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ SQL = load("limits")
 
 
 class StoredLimits:
-    """The limits that workspaces have of their own, by name; those that are not in a mapping are as the settings say, 0
-    is no limit. All methods also raise DatabaseUnavailable."""
+    """The limits that workspaces have of their own, by the names in NAMES. A limit that is not in a mapping is that of
+    the settings (--workspace-...); 0 means no limit. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, workspaces: Workspaces) -> None:
         self._database = database
         self._workspaces = workspaces
 
     async def get(self, caller: Caller, workspace: str) -> Mapping[str, int]:
-        """Those of a workspace, by default the caller's. Raises WorkspaceNotFound."""
+        """The limits of a workspace; of the caller's if `workspace` is empty. Raises WorkspaceNotFound."""
         found = await self._workspaces.get(caller, workspace or caller.workspace)
         row = await self._database.fetchrow(SQL["limits_of"], found.workspace_id)
         return {} if row is None else {name: row[name] for name in NAMES if row[name] is not None}
 
     async def set(self, caller: Caller, workspace: str, limits: Mapping[str, int]) -> None:
-        """Replaces all of them.
+        """Replaces all limits of a workspace; of the caller's if `workspace` is empty.
 
         Raises:
-            Forbidden, InvalidField, WorkspaceNotFound.
+            Forbidden: the caller is not an admin.
+            InvalidField: a limit is out of range.
+            WorkspaceNotFound: there is no such workspace.
         """
         caller.check(Role.ADMIN)
         for name, value in limits.items():

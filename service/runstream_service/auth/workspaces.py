@@ -28,7 +28,7 @@ MAX_DESCRIPTION_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace as it is stored."""
+    """A workspace."""
 
     workspace_id: int
     name: str
@@ -37,16 +37,18 @@ class Workspace:
 
 
 class Workspaces:
-    """All methods also raise DatabaseUnavailable."""
+    """The workspaces of a database. All methods also raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, name: str, *, description: str = "") -> Workspace:
-        """A new workspace, with an experiment of its own for runs that name none.
+        """Makes a workspace, with the experiment that runs get which name none.
 
         Raises:
-            Forbidden, InvalidField, AlreadyExists.
+            Forbidden: the caller is not an admin.
+            InvalidField: the name or the description is not valid.
+            AlreadyExists: there is a workspace with this name.
         """
         caller.check(Role.ADMIN)
         check_workspace_name(name)
@@ -54,29 +56,33 @@ class Workspaces:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(SQL["insert_workspace"], name, description)
             if row is None:
-                raise AlreadyExists(f"there is a workspace {name!r} already", field="name", subject=name)
+                raise AlreadyExists(
+                    f"name: there is a workspace {name!r} already; choose another name", field="name", subject=name
+                )
             there = replace(caller, workspace_id=row["workspace_id"], workspace=name)
             await get_or_create(connection, there, DEFAULT_NAME, field="name")
             await audit.record(connection, there, "workspace_created", name)
         return _workspace(row)
 
     async def list(self, caller: Caller) -> Sequence[Workspace]:
-        """Those that the caller may enter, by name."""
+        """The workspaces that the caller may enter, ordered by name."""
         names = None if caller.role is Role.ADMIN else [caller.workspace, *caller.others]
         return [_workspace(row) for row in await self._database.fetch(SQL["list_workspaces"], names)]
 
     async def get(self, caller: Caller, name: str) -> Workspace:
-        """One of those. Raises WorkspaceNotFound."""
+        """A workspace by its name. Raises WorkspaceNotFound if it does not exist, or the caller may not enter it."""
         row = await self._database.fetchrow(SQL["find_workspace"], to_look_up(name))
         if row is None or (caller.role is not Role.ADMIN and name not in (caller.workspace, *caller.others)):
             raise _not_found(name)
         return _workspace(row)
 
     async def describe(self, caller: Caller, name: str, description: str) -> Workspace:
-        """Changes what is said about a workspace.
+        """Replaces the description of a workspace.
 
         Raises:
-            Forbidden, InvalidField, WorkspaceNotFound.
+            Forbidden: the caller is not an admin.
+            InvalidField: the description is too long, or has characters that are not allowed.
+            WorkspaceNotFound: there is no such workspace.
         """
         caller.check(Role.ADMIN)
         check_text(description, field="description", max_characters=MAX_DESCRIPTION_CHARACTERS)

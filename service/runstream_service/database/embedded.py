@@ -47,12 +47,12 @@ RECOVERY_LOG_EVERY_S = 5.0
 ORPHANS_QUIT_AFTER_S, ORPHANS_KILL_AFTER_S = 2.0, 10.0
 START_RETRY_FOR_S = 60.0
 FIRST_RESTART_BACKOFF_S, LONGEST_RESTART_BACKOFF_S = 0.2, 30.0
-# Causes of a failed start that soon pass: shared memory of backends, or a lock file of a postmaster, that are just
-# ending.
+# Messages of a failed start that succeeds soon afterwards: processes that are just ending still have shared memory, or
+# a lock file.
 PASSING = ("pre-existing shared memory block", 'lock file "')
 
-# For a laptop: modest memory, full durability. They are passed on the command line, so that a newer release can change
-# them.
+# Settings of PostgreSQL for a laptop: modest memory, full durability. They are passed on the command line, so that a
+# newer release can change them.
 OPTIONS: Mapping[str, str] = {
     "listen_addresses": "",  # the unix socket in a private directory is the only way in
     "unix_socket_permissions": "0700",
@@ -79,7 +79,7 @@ OPTIONS: Mapping[str, str] = {
 
 
 class PostgresDied(Exception):
-    """The process ended while it should have run. `passing`: another try will probably succeed."""
+    """PostgreSQL ended while it started. `passing`: another attempt will probably succeed."""
 
     def __init__(self, last_words: str, *, passing: bool) -> None:
         super().__init__(f"PostgreSQL ended while starting: {last_words}")
@@ -112,9 +112,10 @@ class EmbeddedPostgres:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Returns when PostgreSQL answers.
+        """Starts PostgreSQL, or adopts one that runs; returns when it answers.
 
-        Raises StartupError if the directory is in use, not writable or not reachable, or if PostgreSQL does not start.
+        Raises:
+            StartupError: the directory is in use, not writable or not reachable, or PostgreSQL does not start.
         """
         self._lock = lock_directory(self.data_dir)
         try:
@@ -291,7 +292,7 @@ class EmbeddedPostgres:
         self._process = psutil.Process(self._child.pid)
 
     async def _wait_until_ready(self) -> None:
-        """Waits as long as the process lives. Raises PostgresDied."""
+        """Waits until PostgreSQL answers. Raises PostgresDied if its process ends before."""
         next_report = time.monotonic() + RECOVERY_LOG_EVERY_S
         while self._alive():
             postmaster = read_postmaster(self.cluster)
@@ -327,7 +328,8 @@ class EmbeddedPostgres:
         return True
 
     def _signal(self, number: signal.Signals) -> bool:
-        """Signals the postmaster; psutil never signals another process that has got its pid."""
+        """Signals the postmaster; returns False if it has ended. (psutil checks that the pid still is that of the same
+        process.)"""
         if not self._alive() or self._process is None:
             return False
         try:
@@ -337,28 +339,29 @@ class EmbeddedPostgres:
         return True
 
     def _death(self) -> PostgresDied:
-        """Describes a failed start. Messages from before the log collector starts are in postgres-start.log, later ones
-        in the collector's files."""
+        """The error of a failed start, with PostgreSQL's last message. Messages from before its log collector started
+        are in postgres-start.log, later ones in the files of the collector."""
         early = last_failure(self.data_dir / "postgres-start.log")
         logs = sorted((self.cluster / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
         words = early or (last_failure(logs[-1]) if logs else "")
-        # Without a message, it was killed: by a system that is short of memory, or by somebody.
+        # Without a message it was killed, by a person or by a system that is short of memory.
         passing = not words or any(passing in early for passing in PASSING)
         return PostgresDied(words or f"it left no message, {self._ended()}", passing=passing)
 
     def _ended(self) -> str:
         code = self._child.poll() if self._child is not None else None
         if code is None:
-            return "and nobody knows how it ended"
+            return "and how it ended is not known"
         return f"and was killed by {signal.Signals(-code).name}" if code < 0 else f"and ended with exit code {code}"
 
 
 def url_of_running(data_dir: Path) -> str:
-    """How to reach the embedded PostgreSQL of a service that runs on a directory. Raises StartupError."""
+    """The URL of the embedded PostgreSQL of a service that runs in a directory. Raises StartupError if none runs
+    there."""
     postmaster = read_postmaster(data_dir.expanduser().resolve() / "postgres")
     if postmaster is None or postmaster.socket_directory is None or postmaster.status != "ready":
         raise StartupError(
-            f"no PostgreSQL runs in {data_dir}; start the service there, or give --database",
+            f"no PostgreSQL runs in {data_dir}; start the service there, or name another database with --database",
             setting="--data-dir",
             example="./runstream-data",
         )

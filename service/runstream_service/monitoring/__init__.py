@@ -1,4 +1,4 @@
-"""What an operator sees of a process. Each part of the service counts in a metrics.py of its own.
+"""What an operator sees of a process. (Each part of the service has its own metrics, in its metrics.py.)
 
 logs.py       structured logs, each record with a stable `action`
 metrics.py    the registry; Prometheus metrics of calls, the database and the process

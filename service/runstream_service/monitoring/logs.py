@@ -21,7 +21,8 @@ FORMATS = ("auto", "json", "text")
 
 
 def configure(*, level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
-    """Sets up structlog, and the standard library's logging, which grpc, uvicorn and asyncpg use."""
+    """Sets up structlog, and the standard library's logging, which grpc, uvicorn and asyncpg use. `level` is one of
+    LEVELS, `format` one of FORMATS; `stream` is stderr by default."""
     output = stream or sys.stderr
     as_json = format == "json" or (format == "auto" and not output.isatty())
     shared: list[Processor] = [

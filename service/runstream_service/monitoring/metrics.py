@@ -1,4 +1,5 @@
-"""Prometheus metrics of the service's shell. Every part counts into the registry of one `Metrics`."""
+"""The registry of a process, and its metrics of calls, of the database and of the process itself. The metrics of all
+other parts of the service are in the same registry."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ from prometheus_client.exposition import choose_encoder
 if TYPE_CHECKING:
     from runstream_service.database.pool import Database
 
-# From a read of a cached row to a long history.
+# From the read of a cached row to that of a long history.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-# The pools of connections: that of the event loop, and that of the reader thread.
+# Labels of the two pools of connections: that of the event loop, and that of the reader thread.
 CALLS, READS = "calls", "reads"
 
 
@@ -74,14 +75,15 @@ class Metrics:
         )  # fmt: skip
 
     def grpc_ended(self, method: str, code: str, seconds: float | None) -> None:
-        """Count a gRPC call. `method` as in `/runstream.v1.RunService/GetRun`; no seconds for long-lived streams."""
+        """Counts a gRPC call. `method` is as in `/runstream.v1.RunService/GetRun`; `seconds` is None for streams, which
+        last."""
         self._grpc_requests.labels(method, code).inc()
         if seconds is not None:
             self._grpc_seconds.labels(method).observe(seconds)
 
     def http_ended(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count an HTTP request. `route` is the template, so that ids in paths make no new series; no seconds for an
-        answer that lasts."""
+        """Counts an HTTP request. `route` is the template, so that ids in paths make no new series; `seconds` is None
+        for an answer that lasts, such as events."""
         key = (method, route, status)
         children = self._http_children.get(key)
         if children is None:  # looking both up by their labels takes longer than counting
@@ -92,15 +94,15 @@ class Metrics:
             children[1].observe(seconds)
 
     def database_answers(self, up: bool) -> None:
-        """Say whether PostgreSQL answered the last time it was asked."""
+        """Records whether PostgreSQL answered the last ping."""
         self._database_up.set(1 if up else 0)
 
     async def readiness(self, ready: bool) -> None:
-        """Say whether this replica is ready."""
+        """Records whether this replica is ready. (It is async because it is a listener of Readiness.)"""
         self._ready.set(1 if ready else 0)
 
     def watch(self, pool: str, database: Database) -> None:
-        """Show a pool, CALLS or READS, whenever the metrics are read."""
+        """Shows the size and use of a pool, CALLS or READS, as they are whenever the metrics are read."""
         self._pool_capacity.labels(pool).set(database.capacity)
         self._pool_size.labels(pool).set_function(lambda: database.size)
         self._pool_in_use.labels(pool).set_function(lambda: database.in_use)

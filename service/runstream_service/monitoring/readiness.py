@@ -16,7 +16,7 @@ log = structlog.get_logger()
 DATABASE, MIGRATIONS, SHUTDOWN = "database", "migrations", "shutdown"
 
 PING_EVERY_S = 2.0
-# More often while the database is away: recovery should be noticed within a second.
+# While the database does not answer, so that its recovery is noticed within a second.
 PING_EVERY_WHILE_DOWN_S = 0.5
 PING_TIMEOUT_S = 2.0
 
@@ -24,7 +24,8 @@ Listener = Callable[[bool], Awaitable[None]]
 
 
 class Readiness:
-    """The checks that fail now, each with its reason. At the start, all of them fail."""
+    """The checks that fail now, each with its reason. At the start, DATABASE and MIGRATIONS fail. `alive` is liveness,
+    as Kubernetes means it: false says that only a restart helps."""
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {DATABASE: "not connected yet", MIGRATIONS: "not applied yet"}
@@ -39,7 +40,7 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether every check passes."""
+        """Whether this replica can serve: no check fails."""
         return not self._problems
 
     async def listen(self, listener: Listener) -> None:
@@ -56,12 +57,12 @@ class Readiness:
         await self._set({**self._problems, check: why})
 
     async def listen_to_liveness(self, listener: Listener) -> None:
-        """Calls the listener now, and when liveness changes: false means that only a restart helps."""
+        """Calls the listener with `alive` now, and whenever it changes."""
         self._liveness_listeners.append(listener)
         await listener(self.alive)
 
     async def set_alive(self, alive: bool) -> None:
-        """Records whether a restart is not needed."""
+        """Sets `alive`, and calls the listeners if it has changed."""
         if alive != self.alive:
             self.alive = alive
             for listener in self._liveness_listeners:
@@ -75,7 +76,7 @@ class Readiness:
 
 
 async def watch_database(database: Database, readiness: Readiness, metrics: Metrics) -> None:
-    """Pings PostgreSQL every two seconds. Runs until cancelled."""
+    """Pings PostgreSQL every two seconds, and reports it as a check of `readiness`. Runs until cancelled."""
     up = True
     while True:
         try:

@@ -1,5 +1,5 @@
-"""Work that no caller waits for: roll-up, purge and retention, the end of silent runs. A replica does it once, however
-many front ends it has; replicas agree by row locks."""
+"""Work that no caller waits for: roll-up, purge, retention, and the end of silent runs. It runs once in a replica,
+however many front ends that has. Row locks keep two replicas from doing the same work at the same time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Background:
-    """The loops, from their construction until `stop`. They tell the front ends how many points wait for roll-up."""
+    """Loops that run from construction until `stop`. Roll-up reports to the front ends how many points wait for it."""
 
     def __init__(
         self,
@@ -54,5 +54,5 @@ class Background:
         self.tasks.start("liveness", liveness.run())
 
     async def stop(self) -> None:
-        """End the loops; another replica, or the next start, does again what was not committed."""
+        """Ends the loops. What they had not committed is done by another replica, or after the next start."""
         await self.tasks.cancel()

@@ -1,7 +1,7 @@
 """Questions and messages between the supervisor and a worker, over a pair of sockets.
 
-A frame is its length and a JSON object. A question has an id, which its answer repeats; a message has none. When a
-process ends, however it does, the other one reads the end of the file.
+A frame is its length and a JSON object. A question has an id, which its answer repeats; a message has none, and gets no
+answer. When one process ends, for any reason, the other one reads the end of the stream.
 """
 
 from __future__ import annotations
@@ -18,44 +18,51 @@ import orjson
 from runstream_service.concurrency.deadlines import with_timeout
 
 _LENGTH = struct.Struct("<I")
-# The largest are metrics, of a few hundred kilobytes. What is written to a process that does not read is a ping and a
-# message a second, until that process is killed some seconds later.
+# The largest frames are metrics, of a few hundred kilobytes. (Writes have no limit: a process that does not read gets a
+# ping and a message a second, until it is killed some seconds later.)
 MAX_FRAME_BYTES = 64 << 20
 
-Answers = Mapping[str, Callable[[Any], Awaitable[Any]]]
-Hears = Mapping[str, Callable[[Any], object]]
+# By name, functions of the body of a question or message.
+OnQuestion = Mapping[str, Callable[[Any], Awaitable[Any]]]
+OnMessage = Mapping[str, Callable[[Any], object]]
 
 
 class NoAnswer(Exception):
-    """The other process has ended, does not answer in time, or failed to answer."""
+    """The other process has ended, did not answer in time, or raised an error while it answered."""
 
 
 class Channel:
-    """One end. `answers` are functions for questions of the other end, `hears` those for its messages."""
+    """One end of the connection. `on_question` has the functions that answer questions of the other end, `on_message`
+    those that are called for its messages."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: Answers, hears: Hears
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        on_question: OnQuestion,
+        on_message: OnMessage,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._answers = answers
-        self._hears = hears
+        self._on_question = on_question
+        self._on_message = on_message
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
         self._answering: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, sock: socket.socket, *, answers: Answers, hears: Hears) -> Channel:
-        """The end that a socket is. `run` reads what the other end writes."""
+    async def open(cls, sock: socket.socket, *, on_question: OnQuestion, on_message: OnMessage) -> Channel:
+        """A channel over one of the two sockets. It receives nothing until `run` is called."""
         reader, writer = await asyncio.open_unix_connection(sock=sock)
-        return cls(reader, writer, answers=answers, hears=hears)
+        return cls(reader, writer, on_question=on_question, on_message=on_message)
 
     def tell(self, subject: str, body: object = None) -> None:
-        """Send a message."""
+        """Sends a message, without waiting until it has arrived."""
         self._write({"tell": subject, "body": body})
 
     async def ask(self, question: str, body: object = None, *, timeout_s: float) -> Any:
-        """The answer to a question. Raises NoAnswer."""
+        """Asks a question, and returns the answer. Raises NoAnswer."""
         self._last_id += 1
         number = self._last_id
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
@@ -70,7 +77,7 @@ class Channel:
             del self._asked[number]
 
     async def run(self) -> None:
-        """Read until the other end has closed. Questions without an answer then get NoAnswer."""
+        """Reads frames until the other end has closed. Questions that have no answer by then fail with NoAnswer."""
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
@@ -84,7 +91,7 @@ class Channel:
             self._writer.close()
 
     async def flush(self) -> None:
-        """Wait until everything is with the kernel: it reaches the other end even if this process ends now."""
+        """Waits until the kernel has everything that was sent: it then arrives even if this process ends."""
         with contextlib.suppress(ConnectionError):
             self._writer.transport.set_write_buffer_limits(0)
             await self._writer.drain()
@@ -98,7 +105,7 @@ class Channel:
 
     def _take(self, frame: dict[str, Any]) -> None:
         if "tell" in frame:
-            self._hears[frame["tell"]](frame["body"])
+            self._on_message[frame["tell"]](frame["body"])
         elif "ask" in frame:
             task = asyncio.create_task(self._answer(frame))
             self._answering.add(task)  # the event loop alone would not keep it
@@ -112,7 +119,7 @@ class Channel:
     async def _answer(self, frame: dict[str, Any]) -> None:
         reply = {"id": frame["id"]}
         try:
-            reply["answer"] = await self._answers[frame["ask"]](frame["body"])
+            reply["answer"] = await self._on_question[frame["ask"]](frame["body"])
         except Exception as error:  # the other end reports it
             reply["error"] = repr(error)
         self._write(reply)

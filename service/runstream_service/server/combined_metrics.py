@@ -1,8 +1,8 @@
 """One /metrics for all processes of a replica.
 
 Each process counts in its own registry. For a scrape, the supervisor collects the samples of all of them and adds them
-up. (prometheus_client has a mode for several processes, in which they share files. It knows no collectors of our own
-and no gauges that are functions, and every increment writes to a file.)
+up. (prometheus_client has a mode for several processes, in which they share files. It does not support our own
+collectors, nor gauges that are functions, and every increment writes to a file.)
 
 Counters never go down, or a rate would show an increase that did not happen: what a worker had counted when it was
 collected last stays in the sums after its end.
@@ -20,7 +20,8 @@ from prometheus_client.exposition import choose_encoder
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-# Gauges of which a sum would say nothing; all others are added up.
+# Gauges whose sum would mean nothing: of these, the smallest or the largest value of all processes is shown. All other
+# gauges are added up.
 LEAST = frozenset(
     {
         "runstream_ready",
@@ -45,7 +46,7 @@ Samples: TypeAlias = list[tuple[str, str, str, list[tuple[str, dict[str, str], f
 
 
 def samples_of(registry: CollectorRegistry) -> Samples:
-    """The values of this process now."""
+    """What this process has counted until now."""
     return [
         (
             metric.name,
@@ -58,7 +59,8 @@ def samples_of(registry: CollectorRegistry) -> Samples:
 
 
 class Sums:
-    """Samples of several processes, added up. A collector, which has what prometheus_client's encoders need."""
+    """Samples of several processes, added up. It has the method that prometheus_client's encoders call of a
+    registry."""
 
     def __init__(self, of: Iterable[Samples] = ()) -> None:
         self._families: dict[str, tuple[str, str]] = {}
@@ -67,7 +69,7 @@ class Sums:
             self.add(samples)
 
     def add(self, samples: Samples) -> None:
-        """Add the samples of one more process."""
+        """Adds the samples of one more process."""
         for name, help_text, kind, values in samples:
             self._families.setdefault(name, (help_text, kind))
             known = self._values.setdefault(name, {})
@@ -78,18 +80,18 @@ class Sums:
                 known[key] = (labels, value if earlier is None else combine(earlier[1], value))
 
     def add_ended(self, samples: Samples) -> None:
-        """Add what a process had counted that has ended; its gauges ended with it."""
+        """Adds the counters and histograms of a process that has ended, and leaves out its gauges."""
         self.add([family for family in samples if family[2] in _CUMULATIVE])
 
     def samples(self) -> Samples:
-        """The sums."""
+        """The sums, in the form in which `add` takes samples."""
         return [
             (name, *family, [(sample, labels, value) for (sample, _), (labels, value) in self._values[name].items()])
             for name, family in self._families.items()
         ]
 
     def collect(self) -> Iterator[Metric]:
-        """For the encoders."""
+        """The sums, in the form that prometheus_client's encoders read."""
         for name, help_text, kind, values in self.samples():
             metric = Metric(name, help_text, kind)
             for sample, labels, value in values:
@@ -102,8 +104,7 @@ def _add(one: float, other: float) -> float:
 
 
 class CombinedMetrics:
-    """The metrics of the supervisor and of its workers. `collect` maps the workers that run to functions that ask them;
-    a worker that does not answer counts as when it was asked last."""
+    """The metrics of the supervisor and of its workers, by their numbers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -111,17 +112,18 @@ class CombinedMetrics:
         self._ended = Sums()
 
     def remember(self, worker: int, samples: Samples) -> None:
-        """What a worker has counted."""
+        """Keeps what a worker reported just before it ended."""
         self._last[worker] = samples
 
     def ended(self, worker: int) -> None:
-        """A worker has ended, and another one takes its number."""
+        """Moves what a worker has counted to the sums of those that have ended, before another one gets its number."""
         self._ended.add_ended(self._last.pop(worker, []))
 
     async def render(
         self, accept: str, workers: dict[int, Callable[[], Awaitable[Samples | None]]]
     ) -> tuple[bytes, str]:
-        """All metrics and their content type, in the format that the Accept header asks for."""
+        """All metrics and their content type, in the format that the Accept header asks for. `workers` has, for each
+        worker that runs, a function that asks it for its samples; if that returns None, the last samples count."""
         answers = await asyncio.gather(*(ask() for ask in workers.values()))
         for worker, samples in zip(workers, answers, strict=True):
             if samples is not None and worker in workers:

@@ -1,4 +1,4 @@
-"""What the supervisor and the background work know of the front ends."""
+"""What the supervisor and the background work call of the front ends, wherever these run."""
 
 from __future__ import annotations
 
@@ -24,31 +24,33 @@ class FrontEnds(Protocol):
 
     @property
     def serving(self) -> int:
-        """How many of them serve."""
+        """How many front ends serve."""
 
     @property
     def gate(self) -> HotTableGate:
-        """Learns how many points wait for roll-up, and stops ingest when they are too many."""
+        """Roll-up reports to it how many points wait; it stops ingest when they are too many."""
 
     @property
     def crashed(self) -> list[asyncio.Future[Any]]:
         """The replica has to end when one of these is done."""
 
     async def listen(self) -> None:
-        """Take the ports, and answer /healthz. Raises StartupError."""
+        """Opens the ports, and answers /healthz. Raises StartupError if a port is in use."""
 
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
-        """Serve everything; the database is migrated. Returns when it does.
+        """Serves everything, from a database whose migrations are applied. Returns when all front ends serve.
 
         Raises:
-            StartupError, DatabaseUnavailable.
+            StartupError: a worker could not start.
+            DatabaseUnavailable: the database went away meanwhile.
         """
 
     async def streaming_runs(self) -> Collection[UUID]:
-        """The runs that have open streams."""
+        """The runs that have open ingest streams."""
 
     def report_crash(self) -> bool:
-        """Log why the replica has to end; returns whether it has to."""
+        """Logs what of `crashed` is done, and why; returns whether anything is, so that the replica has to end."""
 
     async def stop(self, deadline: Deadline) -> None:
-        """End the streams with what they sent committed and acknowledged, then the rest."""
+        """Ends the streams when what they have sent is committed and acknowledged; then the ports, the reads and the
+        processes of workers."""

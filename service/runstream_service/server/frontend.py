@@ -1,4 +1,4 @@
-"""Everything that callers talk to: gRPC, HTTP, ingest, tails, queries. One process has one of it."""
+"""Everything that callers talk to: gRPC, HTTP, ingest, tails, queries. A process has one front end at most."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ SERVICES = tuple(
 
 
 class Frontend:
-    """`listen`, then `serve`, then `stop`, which may come at any time. Implements FrontEnds for its own process."""
+    """The front end of this process; implements FrontEnds. Call `listen`, then `serve`; `stop` may be called at any
+    time."""
 
     def __init__(
         self,
@@ -125,8 +126,8 @@ class Frontend:
         render_metrics: RenderMetrics | None = None,
         shares_ports: bool = False,
     ) -> None:
-        """`render_metrics` answers /metrics, by default with those of this process. With `shares_ports`, other
-        processes of this replica listen on the same ports."""
+        """`render_metrics` makes the page /metrics, by default with the metrics of this process. With `shares_ports`,
+        other processes of this replica listen on the same ports."""
         self._settings = settings
         self._version = version
         self._metrics = metrics
@@ -180,18 +181,19 @@ class Frontend:
         return [*writers, *self._tasks.all]
 
     def report_crash(self) -> bool:
-        """Log why the process has to end; returns whether it has to. (A writer that died was logged.)"""
+        """Logs what of `crashed` is done, and why; returns whether anything is, so that the process has to end. (A
+        writer logs its own failure.)"""
         return self._tasks.report_ended() or (self._pipeline is not None and self._pipeline.crashed.done())
 
     async def streaming_runs(self) -> Collection[UUID]:
-        """The runs that have open streams here."""
+        """The runs that have open ingest streams in this process."""
         return () if self._pipeline is None else self._pipeline.streaming_runs()
 
     # -- startup -----------------------------------------------------------------------------------------------------
 
     async def listen(self) -> None:
-        """Opens ports first, since a port in use can be reported at once. Starts HTTP before the database, which may
-        take minutes to replay its log, while /healthz has to answer."""
+        """Opens the ports, before anything else, so that a port in use is reported at once. HTTP starts before there is
+        a database: PostgreSQL may take minutes to replay its log, and /healthz has to answer meanwhile."""
         tls = self._start_tls()
         with all_wakeups_read():
             grpc.aio.init_grpc_aio()
@@ -248,7 +250,8 @@ class Frontend:
         self._serve_http("HTTP server", self._http_app, listeners, tls=None if tls is None else tls.http_context)
 
     def _start_monitoring(self) -> None:
-        """Pages for Kubernetes and Prometheus, which may have neither a token nor a certificate."""
+        """Serves /metrics, /healthz and /readyz on a port of their own, without TLS: Kubernetes and Prometheus may have
+        neither a token nor a certificate."""
         address = self._settings.monitoring_listen
         if address is None:
             return
@@ -274,7 +277,7 @@ class Frontend:
         self._http[server] = self._tasks.start(name, server.serve(sockets=listeners))
 
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
-        """Serves everything from a database that is migrated."""
+        """Starts ingest, tails and reads, and serves all calls; see FrontEnds.serve."""
         assert self._grpc is not None, "it listens"
         if isinstance(self._authenticator, AuthenticatorRouter):
             self._authenticator.use(database)
@@ -360,7 +363,7 @@ class Frontend:
     # -- shutdown ----------------------------------------------------------------------------------------------------
 
     async def stop(self, deadline: Deadline) -> None:
-        """Stops the intake, then the parts that process it."""
+        """Stops what accepts calls, then the parts that process them."""
         await self._readiness.fails(SHUTDOWN, "shutting down")
         # Streams end with DRAINING when their batches are committed and acknowledged; gRPC waits for that.
         if self._pipeline is not None:
@@ -389,17 +392,17 @@ class Frontend:
             return
         for server in self._http:
             server.should_exit = True
-        _, going_on = await asyncio.wait(self._http.values(), timeout=within_s)
-        if going_on:
+        _, unfinished = await asyncio.wait(self._http.values(), timeout=within_s)
+        if unfinished:
             for server in self._http:
                 server.force_exit = True
-            await asyncio.wait(going_on, timeout=1.0)
+            await asyncio.wait(unfinished, timeout=1.0)
 
 
 def _identity(settings: Settings) -> ExternalIdentity | None:
     if settings.oidc is None and settings.kubernetes is None:
         return None
-    # Most services accept no identities of others, and do not need to load the libraries for that.
+    # Imported here: most services accept no tokens of others, and do not need to load the libraries for them.
     from runstream_service.auth.external_identity import ExternalIdentity
 
     return ExternalIdentity(settings.oidc, settings.kubernetes, redirect_uri=settings.public_url + OIDC_CALLBACK)
@@ -407,7 +410,8 @@ def _identity(settings: Settings) -> ExternalIdentity | None:
 
 @contextlib.contextmanager
 def shutdown_step(name: str) -> Iterator[None]:
-    """A step of the shutdown: if it fails, that is logged, and the next steps are done nevertheless."""
+    """A step of the shutdown: an error in the block is logged, and not raised, so that the next steps are done. `name`
+    goes on as in "Could not ..."."""
     try:
         yield
     except Exception:

@@ -18,14 +18,14 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# More than the socket's buffer holds.
+# More bytes than the socket's buffer holds.
 _ALL = 4_096
 
 
 @contextlib.contextmanager
 def all_wakeups_read() -> Iterator[None]:
-    """A block in which grpc.aio is first used on the running event loop, as by `grpc.aio.init_grpc_aio()`. The loop
-    then reads all bytes at each wake-up. Where grpc.aio has been used before, the block changes nothing."""
+    """Wrap the first use of grpc.aio on an event loop, such as `grpc.aio.init_grpc_aio()`, in this block. The loop then
+    reads all bytes at each wake-up. If grpc.aio has been used on the loop before, the block changes nothing."""
     loop: Any = asyncio.get_running_loop()
     add_reader = loop.add_reader
 
@@ -49,5 +49,5 @@ def _leave_one_byte(wakeups: socket.socket, callback: Callable[..., object], *ar
         if waiting > 1:
             wakeups.recv(waiting - 1, socket.MSG_DONTWAIT)
     except BlockingIOError:
-        return  # another event loop of this process has read them, and takes the events
+        return  # another event loop of this process has read them, and handles the events
     callback(*arguments)

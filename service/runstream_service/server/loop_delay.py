@@ -21,7 +21,7 @@ class LoopDelay:
         )  # fmt: skip
 
     async def run(self) -> None:
-        """Runs until it is cancelled."""
+        """Measures until it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _PERIOD_S

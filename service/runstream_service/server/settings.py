@@ -22,14 +22,14 @@ from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, KEY, TlsFiles
 
 T = TypeVar("T")
 
-# The first segments of the service's own paths; a prefix that begins with one could not be distinguished from them.
+# The first segments of the service's own paths. A --path-prefix that begins with one of them would be ambiguous.
 TOP_PATHS = (
     *("api", "ajax-api", "graphql", "get-artifact", "model-versions", "static-files"),
     *("about", "health", "healthz", "metrics", "readyz", "signin", "signout", "version"),
 )
 
 MAX_WORKERS = 64
-LEAST_QUEUED_POINTS = 16_384  # a full batch has to fit
+LEAST_QUEUED_POINTS = 16_384  # so that a batch of the largest size fits
 
 # A client retries after at most half a minute, and notices a silent connection after 40 s.
 LEAST_SILENT_RUN_AFTER_S = 60.0
@@ -39,7 +39,7 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Host and TCP port to listen on. Port 0: the system chooses one."""
+    """Host and TCP port to listen on. Port 0: the system chooses a free one."""
 
     host: str
     port: int
@@ -50,11 +50,12 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The checked settings of `runstream serve`; units are in the names."""
+    """The checked settings of `runstream serve`; units are in the names. The help texts of OPTIONS say what each
+    means."""
 
     grpc_listen: Address
     http_listen: Address
-    monitoring_listen: Address | None  # None: the HTTP server answers for it
+    monitoring_listen: Address | None  # None: /metrics is on the HTTP port
     tls: TlsFiles | None
     auth: bool
     session_s: float
@@ -87,16 +88,16 @@ class Settings:
     json_ready: bool
     log_level: str
     log_format: str
-    given: Mapping[str, str] = field(repr=False)  # as texts, by flag: what a worker process reads
+    texts: Mapping[str, str] = field(repr=False)  # before they were parsed, by flag; sent to worker processes
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Public names of the service."""
+        """Public host names of the service: --allowed-hosts, and the one of --public-url."""
         own = urlsplit(self.public_url).hostname
         return (*self.allowed_hosts, own) if own else self.allowed_hosts
 
     def of_worker(self) -> Settings:
-        """The settings of each of several workers: what bounds the replica is divided among them."""
+        """The settings of each of several workers, among which the limits of the replica are divided."""
         return replace(
             self,
             max_queued_points=max(LEAST_QUEUED_POINTS, self.max_queued_points // self.workers),
@@ -106,7 +107,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting as flag, environment variable and help text."""
+    """A setting as it appears on the command line: flag, environment variable, default and help text."""
 
     flag: str
     default: str
@@ -193,16 +194,16 @@ OPTIONS = (
 
 
 def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Settings:
-    """Checks all values, by flag; a missing one gets its default.
+    """Parses and checks the values, which are by flag; a flag that is missing gets its default.
 
     Raises:
         StartupError: a value is wrong; it names the flag, the variable and an example.
     """
-    given = {option.flag: values.get(option.flag, option.default) for option in OPTIONS}
+    texts = {option.flag: values.get(option.flag, option.default) for option in OPTIONS}
 
     def read(flag: str, parse: Callable[[str], T], example: str) -> T:
         try:
-            return parse(given[flag].strip())
+            return parse(texts[flag].strip())
         except ValueError as error:
             raise StartupError(str(error), setting=flag, example=example) from error
 
@@ -220,8 +221,8 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         ),
         auth=is_on,
         session_s=read("--session-hours", _whole(1, 8_760), "12") * 3_600.0,
-        oidc=read_oidc(given, read, is_on=is_on, has_public_url=bool(public_url)),
-        kubernetes=read_kubernetes(given, read, is_on=is_on),
+        oidc=read_oidc(texts, read, is_on=is_on, has_public_url=bool(public_url)),
+        kubernetes=read_kubernetes(texts, read, is_on=is_on),
         public_url=public_url,
         allowed_hosts=read("--allowed-hosts", _hosts, "runstream.example.org,*.example.org"),
         trusted_proxies=read("--trusted-proxies", _proxies, "10.0.0.7,10.1.0.0/16"),
@@ -254,15 +255,16 @@ def read_settings(values: Mapping[str, str], *, json_ready: bool = False) -> Set
         json_ready=json_ready,
         log_level=read("--log-level", _one_of(LEVELS), "info"),
         log_format=read("--log-format", _one_of(FORMATS), "json"),
-        given=given,
+        texts=texts,
     )
 
 
 def check_who_can_reach(settings: Settings, *, allow_anonymous: bool) -> None:
-    """Without authentication, everybody who can reach a port may delete everything. So that needs to be said.
+    """Without authentication, everybody who can reach a port may delete everything. So ports that other machines can
+    reach need authentication, or --allow-anonymous.
 
     Raises:
-        StartupError: it listens beyond this machine, without authentication.
+        StartupError: there is neither.
     """
     if settings.auth or allow_anonymous:
         return
@@ -270,8 +272,8 @@ def check_who_can_reach(settings: Settings, *, allow_anonymous: bool) -> None:
         if not is_loopback(address.host):
             raise StartupError(
                 f"{address} can be reached from other machines, and without authentication everybody who reaches it "
-                "may read, change and delete everything. Either let it ask for tokens, with --auth on "
-                "(RUNSTREAM_AUTH=on); or say that everybody may come in, with --allow-anonymous "
+                "may read, change and delete everything. Either switch authentication on, with --auth on "
+                "(RUNSTREAM_AUTH=on), or confirm that this is intended, with --allow-anonymous "
                 "(RUNSTREAM_ALLOW_ANONYMOUS=true)",
                 setting=flag,
                 example="127.0.0.1:5000",
@@ -279,7 +281,7 @@ def check_who_can_reach(settings: Settings, *, allow_anonymous: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address of this host."""
+    """Whether `host` is an address that only this machine can reach."""
     if host == "localhost":
         return True
     try:
@@ -289,7 +291,7 @@ def is_loopback(host: str) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """HOST:PORT. Raises ValueError."""
+    """Parses HOST:PORT. Raises ValueError."""
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65_535:
         raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
@@ -300,14 +302,14 @@ def _hosts(text: str) -> tuple[str, ...]:
     hosts = tuple(part.strip() for part in text.split(",") if part.strip())
     for host in hosts:
         if not re.fullmatch(r"[A-Za-z0-9.*_-]+", host):
-            raise ValueError(f"{host!r} is not a name of a host; leave scheme, port and path out")
+            raise ValueError(f"{host!r} is not the name of a host; it has no scheme, port or path")
     return hosts
 
 
 def _proxies(text: str) -> tuple[str, ...]:
     proxies = tuple(part.strip() for part in text.split(",") if part.strip())
     if "*" in proxies and len(proxies) > 1:
-        raise ValueError("'*' trusts everybody; leave out the other entries")
+        raise ValueError("'*' trusts all addresses; leave out the other entries")
     return proxies if proxies == ("*",) else tuple(map(_network, proxies))
 
 
@@ -315,24 +317,28 @@ def _network(text: str) -> str:
     try:
         ipaddress.ip_network(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no address and no network (with zeros for all bits of its hosts)") from error
+        raise ValueError(
+            f"{text!r} is neither an IP address nor a network such as 10.1.0.0/16, with zeros after its prefix"
+        ) from error
     return text
 
 
 def _prefix(text: str) -> str:
     prefix = text.rstrip("/")
     if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
-        raise ValueError(f"{text!r} is no path of letters, digits and . _ ~ - that begins with a slash")
+        raise ValueError(
+            f"{text!r} is not a path: a slash, then letters, digits and . _ ~ - and perhaps further slashes"
+        )
     first = prefix.split("/")[1] if prefix else ""
     if first in TOP_PATHS or first in (".", ".."):
-        raise ValueError(f"{text!r} begins like paths of the service itself; take another one")
+        raise ValueError(f"{text!r} begins like the paths of the service itself; choose another prefix")
     return prefix
 
 
 def _public_url(text: str) -> str:
     url = text.rstrip("/")
     if url and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?", url):
-        raise ValueError(f"{text[:200]!r} is no URL of a host with http:// or https:// before it")
+        raise ValueError(f"{text[:200]!r} is not the URL of a host that begins with http:// or https://")
     return url
 
 
@@ -342,7 +348,7 @@ def _tls(*, certificate: Path | None, key: Path | None, client_ca: Path | None) 
     if certificate is not None:
         raise StartupError(f"{CERTIFICATE} needs the key of the certificate", setting=KEY, example="tls.key")
     if key is not None or client_ca is not None:
-        why = f"{KEY if key is not None else CLIENT_CA} has no effect without the certificate of this service"
+        why = f"{KEY if key is not None else CLIENT_CA} has no effect without a certificate of this service"
         raise StartupError(why, setting=CERTIFICATE, example="tls.crt")
     return None
 
@@ -353,7 +359,7 @@ def _optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
 
 def _path(text: str) -> Path:
     if not text or "\0" in text:
-        raise ValueError("no directory is given")
+        raise ValueError("it is empty, or holds a NUL character; a path is needed")
     return Path(text)
 
 
@@ -361,9 +367,9 @@ def _artifacts(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if separator and scheme not in BUCKET_SCHEMES:
         known = ", ".join(f"{one}://" for one in BUCKET_SCHEMES)
-        raise ValueError(f"{scheme[:20]!r} is no scheme that artifacts can be kept under; known are {known}")
+        raise ValueError(f"{scheme[:20]!r} is not a scheme of a bucket for artifacts; possible are {known}")
     if "\0" in text or (separator and not rest.strip("/")):
-        raise ValueError("no directory and no bucket is given")
+        raise ValueError("a directory is needed, or the URL of a bucket with its name")
     return text
 
 
@@ -387,7 +393,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 def _workers(text: str) -> int:
     workers = _whole(1, MAX_WORKERS)(text)
     if workers > 1 and sys.platform != "linux":
-        raise ValueError("several workers share their ports, which needs Linux; 1 works everywhere")
+        raise ValueError("several workers share their ports, which only Linux can do; use 1 on this system")
     return workers
 
 

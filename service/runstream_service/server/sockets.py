@@ -1,4 +1,4 @@
-"""Opens the sockets that the service listens on, with clear errors for those that are not available.
+"""Opens the sockets that the service listens on, with errors that say why one is not available.
 
 Several workers share a port: each has a socket of its own on it (SO_REUSEPORT), and the kernel distributes connections
 by a hash of their addresses. Measured with 200 connections to four uvloop servers, opened at once and kept: 44 to 54
@@ -25,20 +25,20 @@ from runstream_service.http.protocol import BoundedProtocol, close_stuck
 from runstream_service.server.settings import Address
 from runstream_service.tls.connections import HANDSHAKE_S, Connection
 
-# How often to try to find a port that is free on all addresses of a name.
+# Attempts to find a port that is free on all addresses of a host.
 _TRIES = 20
-# Most seconds of a handshake; and from the end of a connection until its client has read what was left of the answer,
-# and has closed its side.
+# asyncio's limits: of a handshake; and from when this side closes a connection until its client has read the rest of
+# the answer and has closed its side.
 _TLS_TIMEOUTS: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": 60.0}
-# How long clients have to close theirs when the service stops.
+# When the service stops: how long clients have to close their side.
 _GOODBYE_S = 0.5
-# uvicorn's tick is a tenth of a second.
-_TICKS_BETWEEN_LOOKS = 20
+# Stuck connections are closed every 20 ticks of uvicorn, which has ten a second.
+_TICKS_BETWEEN_CHECKS = 20
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers, since frontend.py stops everything in order, with closing of stuck
-    connections, and with TLS whose handshakes have a time limit."""
+    """uvicorn, but without its signal handlers (frontend.py stops everything in order); it also closes stuck
+    connections, and limits the time of TLS handshakes."""
 
     def __init__(
         self,
@@ -47,13 +47,14 @@ class HttpServer(uvicorn.Server):
         tls: ssl.SSLContext | None = None,
         on_tls_hello: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_tls_hello` gets the addresses of clients that speak TLS to a server without it."""
+        """Without `tls` the server speaks plain HTTP, and calls `on_tls_hello` with the address of each client that
+        speaks TLS to it."""
         super().__init__(config)
         self._tls = tls
         self._on_tls_hello = on_tls_hello
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections on the sockets."""
+        """Accepts connections on the sockets."""
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(
@@ -68,7 +69,7 @@ class HttpServer(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all connections, those that are at work when they have answered."""
+        """Closes all connections; one with a request under way when that is answered."""
         ending = asyncio.ensure_future(self._end_unread())
         try:
             await super().shutdown(sockets)
@@ -76,8 +77,8 @@ class HttpServer(uvicorn.Server):
             ending.cancel()
 
     async def _end_unread(self) -> None:
-        """A client that keeps an idle connection does not read, so it does not notice that TLS has ended on it, and
-        would not close its side before a time limit."""
+        """Ends connections whose clients do not close their side. A client that keeps an idle connection does not read
+        from it, so it does not notice that this side has closed; the connection would last until the time limit."""
         while True:
             await asyncio.sleep(_GOODBYE_S)
             for one in list(self.server_state.connections):
@@ -89,23 +90,25 @@ class HttpServer(uvicorn.Server):
         return BoundedProtocol(self.config, self.server_state, self.lifespan.state, on_tls_hello=self._on_tls_hello)
 
     async def on_tick(self, counter: int) -> bool:
-        """Returns whether to end."""
-        if counter % _TICKS_BETWEEN_LOOKS == 0:
+        """Called ten times a second; returns whether the server should end."""
+        if counter % _TICKS_BETWEEN_CHECKS == 0:
             close_stuck(self.server_state.connections, asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Captures nothing."""
+        """Leaves the signal handlers as they are."""
         yield
 
 
+# The setting of each port, and an example of it, for errors.
 GRPC, HTTP = ("--grpc-listen", "127.0.0.1:50051"), ("--http-listen", "127.0.0.1:5000")
 MONITORING = ("--monitoring-listen", "127.0.0.1:9464")
 
 
 def grpc_port_options(*, shared: bool) -> tuple[tuple[str, int], ...]:
-    """The server's option for its port. By default, gRPC shares a port that is in use instead of reporting it."""
+    """The option of a gRPC server that says whether its port is shared. By default gRPC shares a port that is in use,
+    instead of reporting it."""
     return (("grpc.so_reuseport", int(shared)),)
 
 
@@ -116,8 +119,9 @@ def listen_grpc(
     shared: bool = False,
     credentials: grpc.ServerCredentials | None = None,
 ) -> Address:
-    """Binds a port of the server; returns the real port. Raises StartupError with a reason, which gRPC does not give.
-    With `shared` the supervisor has reserved the port."""
+    """Binds a port of the server; returns the address with the port that was chosen, if it was 0. Raises StartupError
+    with the reason, which gRPC does not report: therefore the port is bound without gRPC first, except if it is
+    `shared`: then the supervisor has reserved it."""
     setting, example = GRPC
     if address.port != 0 and not shared:
         for listener in _bind(address, setting, example):
@@ -139,7 +143,7 @@ def listen_http(address: Address, names: tuple[str, str] = HTTP, *, shared: bool
 
 
 class Reservation:
-    """A port that the workers of this process may listen on, and nobody else."""
+    """Keeps a port for the workers of this process: only processes of the same user can listen on it."""
 
     def __init__(self, address: Address, setting: str, example: str) -> None:
         """Raises StartupError if the port is in use."""
@@ -150,7 +154,7 @@ class Reservation:
             listener.close()
 
     def close(self) -> None:
-        """Give the port back."""
+        """Releases the port."""
         for one in self._sockets:
             one.close()
 
@@ -158,9 +162,10 @@ class Reservation:
 def _reserve(listener: socket.socket) -> socket.socket:
     """A socket that holds the address of a listener and gets no connections, as it does not listen.
 
-    `listener` could only be bound because nobody else has the port, so at no time can two services have it: while both
-    sockets exist, they share it. Afterwards, this one allows sockets of the same user that ask to share (the workers).
-    It must not have SO_REUSEADDR any more: two sockets that have it, and do not listen, may have the same port.
+    `listener` could only be bound because no other process has the port, and until the new socket is bound it keeps it;
+    so at no time can two services have the port. Afterwards, this one allows sockets of the same user that ask to share
+    (the workers). It must not have SO_REUSEADDR any more: two sockets that have it, and do not listen, may have the
+    same port.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     reserving = socket.socket(listener.family, socket.SOCK_STREAM)
@@ -176,9 +181,9 @@ def _reserve(listener: socket.socket) -> socket.socket:
 
 def _bind(address: Address, setting: str, example: str, *, shared: bool = False) -> list[socket.socket]:
     try:
-        places = _places(address)
+        hosts = _addresses_of(address)
         for _ in range(_TRIES if address.port == 0 else 1):
-            if listeners := _bind_all(places, address.port, shared=shared):
+            if listeners := _bind_all(hosts, address.port, shared=shared):
                 return listeners
         raise OSError(errno.EADDRINUSE, "no port is free on all of its addresses")
     except OSError as error:
@@ -186,9 +191,10 @@ def _bind(address: Address, setting: str, example: str, *, shared: bool = False)
         raise StartupError(f"cannot listen on {address}: {why}", setting=setting, example=example) from error
 
 
-def _places(address: Address) -> list[tuple[int, str]]:
-    """Families and addresses of a host. `localhost` always has both families, whatever /etc/hosts says. So has each of
-    the wildcard addresses: gRPC does not distinguish them, and has no option for it."""
+def _addresses_of(address: Address) -> list[tuple[int, str]]:
+    """The addresses of a host, each with its family. `localhost` always means 127.0.0.1 and ::1, whatever /etc/hosts
+    says. Each of the two wildcard addresses means both, since gRPC does not distinguish them, and has no option for
+    it."""
     if address.host in ("0.0.0.0", "::"):  # noqa: S104 - the setting says so
         return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104
     if address.host == "localhost":
@@ -197,9 +203,10 @@ def _places(address: Address) -> list[tuple[int, str]]:
     return list(dict.fromkeys((family, str(where[0])) for family, _, _, _, where in found))
 
 
-def _bind_all(places: list[tuple[int, str]], port: int, *, shared: bool) -> list[socket.socket]:
-    """Sockets of one port, or of any port if it is 0; none if that is not free on all addresses. Addresses that this
-    machine does not have (::1 without IPv6) are left out, as long as there are others.
+def _bind_all(hosts: list[tuple[int, str]], port: int, *, shared: bool) -> list[socket.socket]:
+    """Sockets on one port of all addresses. If the port is 0, the system chooses one for the first address; returns no
+    sockets if it is in use on another address. Addresses that this machine does not have (::1 without IPv6) are left
+    out, as long as there are others.
 
     Raises:
         OSError: the requested port is not available.
@@ -207,7 +214,7 @@ def _bind_all(places: list[tuple[int, str]], port: int, *, shared: bool) -> list
     listeners: list[socket.socket] = []
     missing: OSError | None = None
     any_port = port == 0
-    for family, host in places:
+    for family, host in hosts:
         try:
             listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
         except OSError as error:

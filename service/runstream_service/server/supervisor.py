@@ -1,4 +1,4 @@
-"""Startup, main loop, shutdown of a replica: signals, the database, migrations, and everything that works on it."""
+"""Runs a replica: signals, the database, migrations, the front ends and the background work, from start to end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 ACCESS = load("access")
 
-_OF_OTHERS = 20  # connections to the embedded PostgreSQL
+# Connections to the embedded PostgreSQL besides those of the replica: for commands, and for people.
+_OF_OTHERS = 20
 
 
 def run(settings: Settings) -> int:
@@ -55,12 +56,12 @@ def run(settings: Settings) -> int:
     except StartupError:
         raise
     except Exception:
-        log.exception("The service failed for a bug; please report it", action="service_failed")
+        log.exception("The service failed because of a bug; please report it", action="service_failed")
         return 1
 
 
 class Supervisor:
-    """One replica."""
+    """A replica of the service. `run` may be called once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -76,7 +77,11 @@ class Supervisor:
         self._stop_requested = asyncio.Event()
 
     async def run(self) -> int:
-        """Startup, main loop, shutdown."""
+        """Starts everything, waits until it should end, and stops everything; returns the exit code.
+
+        Raises:
+            StartupError: the service cannot start.
+        """
         self._handle_signals()
         try:
             started = await unless(self._stop_requested, self._startup())
@@ -92,7 +97,7 @@ class Supervisor:
             await self._shutdown()
 
     def _make_front_ends(self) -> FrontEnds:
-        """One front end in this process, or workers."""
+        """One front end in this process, or several in workers."""
         registry = self._metrics.registry
         if self._settings.workers > 1:
             return WorkerPool(self._settings, replica=self._replica, registry=registry)
@@ -140,7 +145,7 @@ class Supervisor:
         addresses = {"grpc": grpc_address, "http": http_url}
         if front_ends.monitoring_address is not None:
             addresses["monitoring"] = f"http://{front_ends.monitoring_address}"
-        where = str(self._postgres.data_dir) if self._postgres else "the given database"
+        where = str(self._postgres.data_dir) if self._postgres else "in the database of --database"
         log.info("The service is ready", action="service_ready", **addresses, data=where)
         if self._settings.json_ready:
             sys.stdout.write(json.dumps(addresses) + "\n")
@@ -149,12 +154,12 @@ class Supervisor:
         sys.stdout.flush()
 
     async def _say_how_to_begin(self) -> None:
-        """With authentication, nobody can call before somebody has a token."""
+        """Logs how to make the first token, if the service asks for tokens and there is none yet."""
         assert self._database is not None
         if self._settings.auth and not await self._database.fetchval(ACCESS["has_token"]):
             where = "" if self._postgres is None else f" --data-dir {self._settings.data_dir}"
             log.warning(
-                "Nobody has a token yet. The first one, of an admin, is made where the database is: "
+                "There is no token yet, so every call is refused. Make the first one where the database is: "
                 f"runstream token create --role admin --name admin{where or ' --database URL'}",
                 action="no_tokens",
             )
@@ -162,7 +167,7 @@ class Supervisor:
     # -- main loop ---------------------------------------------------------------------------------------------------
 
     async def _main_loop(self) -> int:
-        """Waits for a signal, or for something that should not have ended."""
+        """Waits for a signal, or until something ends that should not; returns the exit code."""
         assert self._background is not None
         stopped = asyncio.create_task(self._stop_requested.wait())
         lasting = (self._tasks, self._background.tasks)

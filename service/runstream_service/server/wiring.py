@@ -1,4 +1,5 @@
-"""Wires the parts that serve single calls: the core and the reads, which gRPC, MLflow's routes and the page share."""
+"""Makes the objects that answer single calls: the core and the reads, which gRPC, MLflow's routes and the page
+share."""
 
 from __future__ import annotations
 
@@ -94,10 +95,10 @@ def build_services(
     histories = ReadPool(
         reader.database, max_reads=shares.histories, thread=reader, limited=limited, urgent=pipeline.urgent
     )
-    answers = ReadPool(
-        reader.database, max_reads=shares.answers, thread=reader, limited=limited, urgent=pipeline.urgent
+    short_reads = ReadPool(
+        reader.database, max_reads=shares.short_reads, thread=reader, limited=limited, urgent=pipeline.urgent
     )
-    queries = build_queries(answers, histories)
+    queries = build_queries(short_reads, histories)
     experiments = Experiments(database)
     core = Core(
         experiments=experiments,
@@ -106,13 +107,13 @@ def build_services(
         runs=Runs(database, experiments),
         run_moves=RunMoves(database),
         inputs=Inputs(database),
-        run_search=RunSearch(answers),
+        run_search=RunSearch(short_reads),
         latest=queries.latest,
         registered_models=RegisteredModels(database),
         model_versions=ModelVersions(database),
         http_ingest=HttpIngest(database, pipeline),
         model_metrics=ModelMetrics(database),
-        run_metrics=RunMetrics(answers),
+        run_metrics=RunMetrics(short_reads),
         artifacts=FilesOfCaller(artifacts, database, limits),
         logged_models=LoggedModels(database),
         saved_views=SavedViews(database),
@@ -122,16 +123,16 @@ def build_services(
     return core, queries
 
 
-def build_queries(answers: ReadPool, histories: ReadPool) -> Queries:
-    """Makes the reads of points. `histories` are long, and have connections of their own."""
-    latest, chart, keys_in_use = Latest(answers), Chart(answers), KeysInUse(answers)
+def build_queries(short_reads: ReadPool, histories: ReadPool) -> Queries:
+    """Makes the reads of points. `histories` is a pool of its own for reads that may take long."""
+    latest, chart, keys_in_use = Latest(short_reads), Chart(short_reads), KeysInUse(short_reads)
     history = History(histories)
     return Queries(
         history=history,
         latest=latest,
         chart=chart,
-        aggregate=Aggregate(answers),
+        aggregate=Aggregate(short_reads),
         keys_in_use=keys_in_use,
-        run_overview=RunOverview(latest, chart, Beginnings(answers), keys_in_use),
+        run_overview=RunOverview(latest, chart, Beginnings(short_reads), keys_in_use),
         stragglers=Stragglers(chart, history),
     )

@@ -1,7 +1,8 @@
 """A worker: a front end in a process of its own, of which the supervisor runs several.
 
-`python -m runstream_service.server.worker FD NUMBER` is started by worker_pool.py; FD is its end of the channel. It
-does what its supervisor asks for, ends when its supervisor ends, and finishes what it has begun on SIGTERM.
+`python -m runstream_service.server.worker FD NUMBER PID` is started by worker_pool.py; FD is its end of the channel,
+PID the supervisor. The worker ends when its supervisor asks for it or ends, and on SIGTERM after it has finished what
+it has begun.
 """
 
 from __future__ import annotations
@@ -42,16 +43,16 @@ from runstream_service.server.settings import Settings, read_settings
 
 log = structlog.get_logger()
 
-# As long as the supervisor asks the other workers, and some more; Prometheus waits for 10 s.
+# Longer than the supervisor waits for the other workers (ASK_TIMEOUT_S), and less than the 10 s of Prometheus.
 METRICS_TIMEOUT_S = 8.0
-# The supervisor pings every second. Without it nothing is rolled up, and nobody replaces a worker.
+# The supervisor pings every second. If it hangs, nothing is rolled up, and workers are not replaced.
 SUPERVISOR_SILENT_S = 30.0
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """One worker, from the first message of its supervisor to the last one to it."""
+    """A worker. `run` may be called once."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -60,8 +61,8 @@ class Worker:
         self._readiness = Readiness()
         loop = asyncio.get_running_loop()
         # Messages from the supervisor, in this order.
-        self._given: asyncio.Future[dict[str, str]] = loop.create_future()
-        self._served: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self._setting_texts: asyncio.Future[dict[str, str]] = loop.create_future()
+        self._serve_message: asyncio.Future[dict[str, Any]] = loop.create_future()
         self._stop_requested = asyncio.Event()
         self._stop_within_s = 0.0
         self._pinged_at = time.monotonic()
@@ -72,13 +73,13 @@ class Worker:
         self._tasks = LastingTasks()
 
     async def run(self, sock: socket.socket) -> int:
-        """Startup, main loop, shutdown; the exit code."""
+        """Starts everything, waits until it should end, and stops everything; returns the exit code."""
         self._channel = await Channel.open(
             sock,
-            answers={"ping": self._ping, "metrics": self._own_metrics, "runs": self._runs},
-            hears={
-                "settings": self._given.set_result,
-                "serve": self._served.set_result,
+            on_question={"ping": self._ping, "metrics": self._own_metrics, "runs": self._runs},
+            on_message={
+                "settings": self._setting_texts.set_result,
+                "serve": self._serve_message.set_result,
                 "backlog": self._backlog,
                 "stop": self._stop,
             },
@@ -98,7 +99,7 @@ class Worker:
             reading.remove_done_callback(_end_at_once)
 
     async def _serve(self) -> int:
-        self._settings = read_settings(await self._given).of_worker()
+        self._settings = read_settings(await self._setting_texts).of_worker()
         self._stop_within_s = self._settings.shutdown_grace_s
         logs.configure(level=self._settings.log_level, format=self._settings.log_format)
         structlog.contextvars.bind_contextvars(worker=self._number)
@@ -120,13 +121,14 @@ class Worker:
     # -- startup -----------------------------------------------------------------------------------------------------
 
     async def _startup(self) -> None:
-        """The first workers answer /healthz while the database starts. One that takes the place of another listens when
-        it can serve, so that it gets no connections before."""
+        """Opens the ports, connects to the database, and serves. The first workers open their ports at once, to answer
+        /healthz while the database starts. A worker that replaces another one opens them when it can serve, since the
+        kernel would send it connections before."""
         await self._readiness.listen(self._metrics.readiness)
-        replaces_another = self._served.done()
+        replaces_another = self._serve_message.done()
         if not replaces_another:
             await self._frontend.listen()
-        self._database = await self._open_database(await self._served)
+        self._database = await self._open_database(await self._serve_message)
         self._metrics.watch(CALLS, self._database)
         await self._readiness.passes(DATABASE)
         await self._readiness.passes(MIGRATIONS)  # the supervisor applied them
@@ -135,12 +137,13 @@ class Worker:
         if replaces_another:
             await self._frontend.listen()
         await self._frontend.serve(self._database, ArtifactStore.open(self._settings.artifacts))
-        self._backlog((await self._served)["backlog"])
+        self._backlog((await self._serve_message)["backlog"])
         process_tuning.after_start()
         self._channel.tell("ready")
 
     async def _open_database(self, served: dict[str, Any]) -> Database:
-        """The supervisor has checked it; when a worker takes the place of another one, it may be away just now."""
+        """Connects to the database, which the supervisor has checked. It is waited for: when a worker replaces another
+        one, it may not answer just then."""
         return await wait_for_database(
             served["database_url"],
             pool_size=calls_pool_size(self._settings.pool_size),
@@ -163,7 +166,7 @@ class Worker:
         if self._database is not None:
             with shutdown_step("close the pool"):
                 await self._database.close(within_s=deadline.share(0.3))
-        # What it counted stays in the sums.
+        # So that what this worker has counted stays in the sums.
         self._channel.tell("metrics", samples_of(self._metrics.registry))
 
     # -- messages and questions of the supervisor ----------------------------------------------------------------------
@@ -173,18 +176,19 @@ class Worker:
         self._stop_requested.set()
 
     def _backlog(self, points: tuple[int, int]) -> None:
-        """Points that wait for roll-up, and that cannot be dropped after it."""
+        """Passes the numbers of points that wait for roll-up, and of those overdue to be dropped, on to the gate."""
         if self._frontend.serving:
             self._frontend.gate.update(*points)
 
     async def _ping(self, _: object) -> None:
-        """The answer says that the event loop runs."""
+        """Answers at once, which shows the supervisor that the event loop runs."""
         self._pinged_at = time.monotonic()
 
     async def _watch_supervisor(self) -> None:
-        """Liveness ends while the supervisor hangs; ingest and reads go on."""
+        """Reports that this replica needs a restart (/healthz) while the supervisor hangs. Ingest and reads
+        continue."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
             answers = time.monotonic() - self._pinged_at < SUPERVISOR_SILENT_S
             if answers != self._readiness.alive:
                 message = "The supervisor answers again" if answers else "The supervisor hangs; it needs a restart"
@@ -201,18 +205,20 @@ class Worker:
         try:
             text, content_type = await self._channel.ask("metrics", accept, timeout_s=METRICS_TIMEOUT_S)
         except NoAnswer as error:
-            raise MetricsUnavailable(f"The supervisor, which has the metrics of all workers: {error}") from error
+            raise MetricsUnavailable(
+                f"The supervisor has the metrics of all workers, and did not answer: {error}"
+            ) from error
         return text.encode(), content_type
 
 
 def _end_at_once(_reading: object) -> None:
-    """The supervisor is gone, and nobody would supervise this process. Nothing that was acknowledged is lost."""
-    log.error("The supervisor has ended unexpectedly; so does this worker", action="worker_orphaned", pid=os.getpid())
+    """Ends the process, since its supervisor has ended. Nothing that was acknowledged is lost."""
+    log.error("The supervisor has ended unexpectedly; this worker ends, too", action="worker_orphaned", pid=os.getpid())
     os._exit(1)
 
 
 def _die_with(parent: int) -> None:
-    """Lets the kernel kill this process when its supervisor ends, even if its event loop hangs then."""
+    """Makes the kernel kill this process when its supervisor ends, even if the event loop hangs."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -224,18 +230,19 @@ async def _run(number: int, sock: socket.socket) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process. `arguments`: file descriptor of the channel, number of the worker, pid of the supervisor."""
+    """Runs the process; returns its exit code. `arguments` are the file descriptor of the channel, the number of the
+    worker, and the pid of the supervisor."""
     descriptor, number, parent = map(int, arguments)
     _die_with(parent)
     # Ctrl-C and a closed terminal reach all processes; the supervisor decides what they mean.
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    logs.configure()  # until it has its settings
+    logs.configure()  # with defaults, until the settings arrive
     process_tuning.before_start()
     try:
         return uvloop.run(_run(number, socket.socket(fileno=descriptor)))
     except Exception:
-        log.exception("A worker failed for a bug; please report it", action="service_failed")
+        log.exception("A worker failed because of a bug; please report it", action="service_failed")
         return 1
 
 

@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What the interpreter runs; the arguments of worker.main follow.
+# Arguments of the interpreter; those of worker.main follow.
 PROGRAM: tuple[str, ...] = ("-m", "runstream_service.server.worker")
 
 PING_EVERY_S = 1.0
-# A worker hangs if it leaves several pings in a row without an answer, for so long together. Several, since after a
-# pause of this process, or of the whole machine, the answer to the first one seems to be late.
+# A worker hangs if it does not answer PINGS_MISSED pings in a row, for HUNG_AFTER_S in all. Not one ping: after a pause
+# of this process, or of the whole machine, the answer to the first one seems to be late.
 HUNG_AFTER_S, PINGS_MISSED = 20.0, 4
-# Until its event loop runs; it has to load its modules, perhaps from a slow disk.
+# A worker that has not started by then hangs, too. It has to load its modules, perhaps from a slow disk.
 STARTS_WITHIN_S = 120.0
-# Of a scrape, and of the search for silent runs.
+# For the metrics of a worker, and for its open streams.
 ASK_TIMEOUT_S = 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
-# A worker that lived this long was well: the next one starts without a long wait.
+# After a worker that lived this long, the next one starts without a long wait.
 LIVED_S = 60.0
 
 DIED, HUNG, STOPPED = "died", "hung", "stopped"
@@ -64,7 +64,7 @@ class WorkerMetrics:
         )
         self.replaced = Counter(
             "runstream_workers_replaced_total",
-            "Workers that were replaced, by reason: died, hung (and were killed), stopped (by somebody's SIGTERM).",
+            "Workers that were replaced, by reason: died, hung (and were killed), stopped (by a SIGTERM).",
             ["reason"], registry=registry,
         )  # fmt: skip
         for reason in (DIED, HUNG, STOPPED):
@@ -73,7 +73,8 @@ class WorkerMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker that has ended, or could not be started. `refusal`: what it said of its start."""
+    """A worker that has ended, or could not be started. `reason` is DIED, HUNG or STOPPED; `refusal` is why it could
+    not start, if it said so. `pid` and `exit_code` are None if there was no process."""
 
     reason: str
     pid: int | None
@@ -90,7 +91,7 @@ class Ended:
 
 
 class WorkerProcess:
-    """One process. `watch` returns when it has ended."""
+    """The process of a worker, and the channel to it."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
         self.process = process
@@ -100,7 +101,7 @@ class WorkerProcess:
         self.refusal: StartupError | None = None
 
     async def watch(self) -> str:
-        """Waits for its end; kills it if it hangs. Returns the reason."""
+        """Waits until the process has ended, and kills it if it hangs. Returns the reason: DIED, HUNG or STOPPED."""
         reading = asyncio.create_task(self.channel.run())
         exited = asyncio.create_task(self.process.wait())
         started = asyncio.create_task(self.started.wait())
@@ -110,7 +111,7 @@ class WorkerProcess:
             if hangs and not exited.done():
                 self.kill()
             code = await exited
-            # It may have written until its end.
+            # Read the messages that it sent just before its end.
             await asyncio.wait([reading], timeout=1.0)
         finally:
             self.ready = False
@@ -119,7 +120,7 @@ class WorkerProcess:
         return HUNG if hangs else STOPPED if code == 0 else DIED
 
     async def _hangs(self, exited: asyncio.Task[int]) -> bool:
-        """Returns False when it has ended, True when it hangs."""
+        """Pings the worker; returns True when it hangs, False when it has ended."""
         missed = 0
         while missed < PINGS_MISSED:
             if await self._within(PING_EVERY_S, exited):
@@ -133,21 +134,22 @@ class WorkerProcess:
 
     @staticmethod
     async def _within(timeout_s: float, *tasks: asyncio.Task[Any]) -> bool:
-        """Whether one of the tasks is done in time."""
+        """Waits until one of the tasks is done; returns False after `timeout_s`."""
         done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         return bool(done)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Ends the process with SIGKILL, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
 
-class _GateOfAll(HotTableGate):
-    """Each worker has its own gate, which gets the same numbers, and counts how often it closes."""
+class _BroadcastingGate(HotTableGate):
+    """Sends the numbers of waiting points to the gates of all workers, which stop ingest and count how often they
+    do."""
 
     def __init__(self, max_points: int, tell: Callable[[int, int], None]) -> None:
-        super().__init__(max_points, IngestMetrics(CollectorRegistry()))  # a registry that nobody reads
+        super().__init__(max_points, IngestMetrics(CollectorRegistry()))  # a registry that is not shown
         self._tell = tell
 
     def update(self, waiting: int, overdue: int = 0) -> None:
@@ -163,7 +165,7 @@ class WorkerPool:
         self._replica = replica
         self._metrics = CombinedMetrics(registry)
         self.worker_metrics = WorkerMetrics(registry, lambda: self.serving)
-        self.gate = _GateOfAll(settings.hot_points_max, self._tell_backlog)
+        self.gate = _BroadcastingGate(settings.hot_points_max, self._tell_backlog)
         self._backlog = (0, 0)
         self.grpc_address: Address = settings.grpc_listen
         self.http_address: Address = settings.http_listen
@@ -171,7 +173,7 @@ class WorkerPool:
         self._reservations: list[Reservation] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._database_url: str | None = None  # once they may serve
+        self._database_url: str | None = None  # set by `serve`
         self._start_ended = asyncio.Event()  # all of them serve, or one cannot start
         self._refusal: StartupError | None = None
         self._stopping = False
@@ -183,11 +185,12 @@ class WorkerPool:
 
     @property
     def crashed(self) -> list[asyncio.Future[Any]]:
-        """A worker that ends is replaced. Only a bug of this class ends the replica."""
+        """The tasks that replace workers. One of them only ends early because of a bug, and then the replica has to
+        end."""
         return list(self._keepers)
 
     def report_crash(self) -> bool:
-        """Log why the replica has to end; returns whether it has to."""
+        """Logs what of `crashed` is done, and why; returns whether anything is, so that the replica has to end."""
         ended = [task for task in self._keepers if task.done()]
         for task in ended:
             error = None if task.cancelled() else task.exception()
@@ -199,7 +202,7 @@ class WorkerPool:
     async def listen(self) -> None:
         """Reserves the ports, and starts the workers, which listen on them."""
         if self._settings.tls is not None:
-            load(self._settings.tls)  # each worker loads it, too, but its error would come late
+            load(self._settings.tls)  # workers load it, too, but their errors would come late
         self.grpc_address = self._reserve(self._settings.grpc_listen, GRPC)
         self.http_address = self._reserve(self._settings.http_listen, HTTP)
         if self._settings.monitoring_listen is not None:
@@ -211,7 +214,7 @@ class WorkerPool:
         return self._reservations[-1].address
 
     async def serve(self, database: Database, artifacts: ArtifactStore) -> None:
-        """Lets the workers serve; returns when all of them do."""
+        """Tells the workers to serve, and returns when all of them do. Raises StartupError if one cannot start."""
         self._database_url = database.url
         for worker in self._workers.values():
             self._tell_serve(worker)
@@ -230,7 +233,7 @@ class WorkerPool:
             },
         )
 
-    # -- one worker after another ------------------------------------------------------------------------------------
+    # -- keeping workers running -------------------------------------------------------------------------------------
 
     async def _keep(self, number: int) -> None:
         """Keeps one worker running until the replica stops."""
@@ -247,7 +250,7 @@ class WorkerPool:
             await asyncio.sleep(restart_in_s)
 
     async def _run_one(self, number: int) -> Ended:
-        """Starts a worker; returns when it has ended."""
+        """Starts a worker, and waits until it has ended."""
         try:
             worker = await self._start(number)
         except OSError as error:  # such as no more processes, or no memory
@@ -266,8 +269,8 @@ class WorkerPool:
             )  # fmt: skip
         channel = await Channel.open(
             ours,
-            answers={"metrics": self._render_metrics},
-            hears={
+            on_question={"metrics": self._render_metrics},
+            on_message={
                 "started": lambda _: worker.started.set(),
                 "ready": lambda _: self._is_ready(worker),
                 "startup_error": lambda why: setattr(worker, "refusal", StartupError(why[0], exit_code=why[1])),
@@ -278,7 +281,7 @@ class WorkerPool:
         ports = {"--grpc-listen": str(self.grpc_address), "--http-listen": str(self.http_address)}
         if self.monitoring_address is not None:
             ports["--monitoring-listen"] = str(self.monitoring_address)
-        channel.tell("settings", {**self._settings.given, **ports})
+        channel.tell("settings", {**self._settings.texts, **ports})
         if self._database_url is not None:
             self._tell_serve(worker)
         return worker
@@ -291,7 +294,8 @@ class WorkerPool:
             self._start_ended.set()
 
     def _fails_start(self, number: int, ended: Ended) -> bool:
-        """At the start of the replica, a worker that ends is an error in its settings or surroundings."""
+        """Whether the replica cannot start because this worker has ended. (At the start, that is an error of the
+        settings or of the machine, so the worker is not replaced; later it is.)"""
         if self._start_ended.is_set() and self._refusal is None:
             return False
         self._refusal = ended.refusal or StartupError(
@@ -305,7 +309,7 @@ class WorkerPool:
         what = "did not answer any more and was killed" if ended.reason == HUNG else f"ended ({ended.exit_name})"
         why = "" if ended.refusal is None else f": {ended.refusal}"
         log.error(
-            f"Worker {number} {what}{why}. Its clients go to the others; a new one starts in {restart_in_s:g} s",
+            f"Worker {number} {what}{why}. Its clients reconnect to the others; a new one starts in {restart_in_s:g} s",
             action="worker_ended",
             worker=number,
             pid=ended.pid,
@@ -323,7 +327,8 @@ class WorkerPool:
                 worker.channel.tell("backlog", self._backlog)
 
     async def streaming_runs(self) -> Collection[UUID]:
-        """The runs that have open streams. Raises NoAnswer: no run must seem silent for a worker that is."""
+        """The runs that have open ingest streams in any worker. Raises NoAnswer if one does not answer: its runs must
+        not seem to be silent."""
         serving = [worker for worker in self._workers.values() if worker.ready]
         answers = await asyncio.gather(*(worker.channel.ask("runs", timeout_s=ASK_TIMEOUT_S) for worker in serving))
         return {UUID(run_id) for answer in answers for run_id in answer}
@@ -336,16 +341,16 @@ class WorkerPool:
     # -- shutdown ----------------------------------------------------------------------------------------------------
 
     async def stop(self, deadline: Deadline) -> None:
-        """Lets the workers end their streams and themselves; kills those that take too long."""
+        """Tells the workers to end, and kills those that take too long; releases the ports."""
         self._stopping = True
         within_s = deadline.share(0.75)
         for worker in self._workers.values():
             if worker.started.is_set():
                 worker.channel.tell("stop", within_s)
             else:
-                worker.kill()  # it holds nothing yet
+                worker.kill()  # it has no streams yet
         idle = [task for number, task in enumerate(self._keepers) if number not in self._workers]
-        for task in idle:  # between two workers
+        for task in idle:  # tasks that wait before they start the next worker
             task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=deadline.share(0.85))

@@ -1,5 +1,5 @@
-"""`runstream status`.
+"""What the command `runstream status` shows.
 
-collect.py   asks the database for each part of the status
+collect.py   reads each part of the status from the database
 render.py    the status as a page, or as JSON
 """

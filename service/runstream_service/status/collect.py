@@ -1,4 +1,5 @@
-"""Reads from the database the state of its replicas, of their data, and of the database itself."""
+"""Reads the status from the database: of the replicas that are connected to it, of their data, and of the database
+itself."""
 
 from __future__ import annotations
 
@@ -28,14 +29,15 @@ T = TypeVar("T")
 
 SQL = load("status")
 
-# Most pages of segments that are read to count points: 16 MB, about 15 million points.
+# Most pages of segments that are read to estimate the number of points: 16 MB, about 15 million points.
 _SAMPLED_PAGES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """The PostgreSQL server that takes writes. Schema versions are numbers of migrations. Without
-    `synchronous_standby_names`, a failover may lose points that were acknowledged."""
+    """The PostgreSQL server that takes writes. `schema_version` is the number of the last migration that was applied,
+    `schema_version_known` that of the last one that this runstream has. Without `synchronous_standby_names`, a failover
+    may lose points that were acknowledged."""
 
     version: str
     answered_ms: float
@@ -59,7 +61,8 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class EpochStatus:
-    """The open epoch, the last one that reads take from segments (`visible`), and the last dropped one (`dropped`)."""
+    """The epoch that is open, with the time and number of its points; the last one that reads take from segments
+    (`visible`); and the last one whose hot partitions were dropped (`dropped`)."""
 
     open: int
     opened_at: datetime
@@ -95,7 +98,7 @@ class ProducerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system of the embedded PostgreSQL; that of an external one is unknown."""
+    """The file system that holds the embedded PostgreSQL."""
 
     total_bytes: int
     free_bytes: int
@@ -103,8 +106,9 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole status, at the time `at`. `points_stored` is estimated from a sample of the segments unless
-    `points_exact`. Parts that could not be read are None, and `unread` has the reasons by the name of the part."""
+    """The whole status, at the time `at` of the database. `disk` is None for an external PostgreSQL. `points_stored` is
+    estimated from a sample of the segments unless `points_exact`. Parts that could not be read are None, and `unread`
+    has the reasons by the name of the part."""
 
     at: datetime
     database: DatabaseStatus | None
@@ -124,11 +128,11 @@ class Status:
 
 
 async def collect(url: str, data_dir: Path | None) -> Status:
-    """Reads the status from the database at `url`; `data_dir` is its directory if it is an embedded one.
+    """Reads the status from the database at `url`; `data_dir` is the data directory of an embedded one, else None.
 
     Raises:
-        DatabaseUnavailable: it does not answer.
-        StartupError: it is not a database of the service.
+        DatabaseUnavailable: the database does not answer.
+        StartupError: it has no tables of runstream.
     """
     database = await open_at_once(url, max_size=1)
     try:
@@ -139,18 +143,19 @@ async def collect(url: str, data_dir: Path | None) -> Status:
 
 
 class _Parts:
-    """Reads the parts of the status one after the other. If one fails, because of a lock or a right, only that one is
-    missing."""
+    """Reads the parts of the status one after the other. If one fails, because of a lock or a missing privilege, only
+    that one is left out; `failures` has the reasons by the name of the part."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.failures: dict[str, str] = {}
 
     async def read(self, part: str, ask: Callable[[PooledConnection], Awaitable[T]]) -> T | None:
-        """The result of a part; None if it cannot be read.
+        """The result of `ask`, or None if the part cannot be read.
 
         Raises:
-            NotConnected: no part can be read.
+            NotConnected: the database does not answer, so no part can be read.
+            StartupError: it has no tables of runstream.
         """
         try:
             async with self._database.snapshot() as connection:
@@ -239,7 +244,7 @@ async def _points_last_minute(connection: PooledConnection) -> int:
 async def _epoch(connection: PooledConnection) -> EpochStatus:
     row = await connection.fetchrow(SQL["epoch"])
     if row is None:
-        raise NotFound("none is open; a running service opens one within seconds")
+        raise NotFound("no epoch is open; a running service opens one within seconds")
     return EpochStatus(row["epoch"], row["opened_at"], row["points"], row["visible_epoch"], row["dropped_epoch"])
 
 

@@ -23,7 +23,7 @@ def as_json(status: Status) -> str:
 
 
 def render(status: Status, console: Console) -> None:
-    """Prints the status in the width of the terminal."""
+    """Prints the status for people, as wide as the console."""
     console.print(Group(*_parts(status)))
 
 

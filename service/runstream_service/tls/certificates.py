@@ -1,4 +1,5 @@
-"""Checks certificates and keys, so that what is wrong with them is said in words before a client finds out."""
+"""Checks certificates and keys when they are loaded, so that the operator reads what is wrong with them before a client
+fails to connect."""
 
 from __future__ import annotations
 
@@ -15,22 +16,27 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, KEY, TlsContents, TlsFiles, UnusableFiles
 
-# What OpenSSL (HTTP) and BoringSSL (gRPC) both accept.
+# Keys that both OpenSSL (for HTTP) and BoringSSL (for gRPC) accept.
 _LEAST_RSA_BITS = 2_048
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What a person wants to know of certificates that can be used."""
+    """What the log and the metrics say about certificates that passed the checks. `names` are the host names and IP
+    addresses of the server's certificate."""
 
     names: tuple[str, ...]
     expires: datetime  # the earliest in the chain
-    client_ca_expires: datetime | None  # the earliest of those that are still valid
+    client_ca_expires: datetime | None  # the earliest of those that are still valid; None without mutual TLS
 
 
 def check(files: TlsFiles, contents: TlsContents) -> Certificates:
-    """Raises UnusableFiles: it names the setting, the file, and what is wrong."""
+    """Checks the contents of the files of TLS: form, key, order of the chain, and time of validity.
+
+    Raises:
+        UnusableFiles: it names the setting, the file, and what is wrong.
+    """
     now = datetime.now(UTC)
     try:
         chain = _parse(contents.certificate)
@@ -72,7 +78,7 @@ def _check_chain(chain: Sequence[x509.Certificate], now: datetime) -> None:
         return
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise ValueError(
-            f"the key of {_subject(chain[0])} is of a kind or size that cannot be used over both gRPC and HTTP; take "
+            f"the key of {_subject(chain[0])} is of a kind or size that cannot be used over both gRPC and HTTP; use "
             f"ECDSA with P-256 or P-384, or RSA with {_LEAST_RSA_BITS:,} bits or more"
         )
 
@@ -101,13 +107,14 @@ def _check_key(pem: bytes, certificate: x509.Certificate) -> None:
     encoded = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*encoded) != certificate.public_key().public_bytes(*encoded):
         raise ValueError(
-            f"it is not the key of the certificate {_subject(certificate)}; they have to be of one pair, and the "
-            "certificate of the server has to be the first in its file"
+            f"it is not the key of the certificate {_subject(certificate)}; key and certificate have to be one pair, "
+            "and the certificate of the server has to be the first in its file"
         )
 
 
 def _earliest_valid(authorities: Sequence[x509.Certificate], now: datetime) -> datetime:
-    """While authorities are replaced, an expired one may still be in the file."""
+    """The time at which the first of the authorities that are still valid expires. While authorities are replaced, the
+    file may also hold expired ones. Raises ValueError if all have expired."""
     valid = [one.not_valid_after_utc for one in authorities if now <= one.not_valid_after_utc]
     if not valid:
         raise ValueError(f"all of its certificates have expired, such as {_subject(authorities[0])}")

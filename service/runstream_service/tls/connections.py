@@ -1,9 +1,9 @@
-"""TLS of connections over HTTP: which certificate they get, why a handshake failed, and what the client is told.
+"""TLS of connections over HTTP: which certificate they get, why a handshake failed, and what the client gets to know.
 
 The event loop makes an SSLObject for each connection by `SSLContext.wrap_bio`, and closes the connection when its
-handshake fails: without a word in the log, and without sending the alert that OpenSSL has written for the client. Both
-classes here are the places that the `ssl` module has for such a thing: the class of its objects can be chosen
-(`sslobject_class`), and `wrap_bio` may be overridden.
+handshake fails: it logs nothing, and does not send the alert that OpenSSL has written for the client. The `ssl` module
+lets us change that in two places, which the classes here use: the class of its objects can be chosen
+(`SSLContext.sslobject_class`: Connection), and `wrap_bio` may be overridden (LiveContext).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from runstream_service.tls.metrics import (
 
 log = structlog.get_logger()
 
-# Handshakes under way. Each holds some memory, and nobody has said yet who it is; a further one is cut.
+# Most handshakes at a time. Each holds some memory before the client has authenticated; a further one is refused.
 MAX_HANDSHAKES = 1_000
-# Most seconds of a handshake.
+# A handshake that takes longer is ended.
 HANDSHAKE_S = 20.0
-# Whoever speaks plaintext to the port may do so a thousand times a second.
+# Of each reason, since a client that speaks plaintext to the port may do so a thousand times a second.
 LOG_EVERY_S = 60.0
 
 _USE_HTTPS = b"This port speaks TLS: use https:// in its address.\n"
@@ -42,7 +42,7 @@ _ANSWER_TO_PLAINTEXT = (
     b"connection: close\r\n\r\n%b" % (len(_USE_HTTPS), _USE_HTTPS)
 )
 
-# OpenSSL's words for what it found; of alerts, see _reason.
+# By OpenSSL's names of errors. Alerts of the client, which have other names, are in _reason.
 _REASONS = {
     "HTTP_REQUEST": PLAINTEXT,
     "HTTPS_PROXY_REQUEST": PLAINTEXT,
@@ -55,25 +55,25 @@ _REASONS = {
     "VERSION_TOO_LOW": NO_COMMON_VERSION,
 }
 _MEANINGS = {
-    PLAINTEXT: "a client sent something else than TLS; addresses of this port begin with https://",
+    PLAINTEXT: "a client sent something other than TLS; addresses of this port begin with https://",
     TLS_TO_PLAINTEXT: (
         "a client sent TLS to the HTTP port, which has no certificate; either its address has to begin with http://, "
         "or the service needs --server-certificate"
     ),
-    NO_CLIENT_CERTIFICATE: "a client has no certificate, which --server-client-ca demands",
+    NO_CLIENT_CERTIFICATE: "a client sent no certificate, which --server-client-ca demands",
     CLIENT_CERTIFICATE: "the certificate of a client is not accepted by --server-client-ca",
     NOT_TRUSTED: (
-        "a client does not accept the certificate of this service: it needs the CA that issued it, or calls the "
-        "service by a name that is not in it"
+        "a client does not accept the certificate of this service: it has to trust the CA that issued the "
+        "certificate, and to call the service by a name that is in the certificate"
     ),
     NO_COMMON_VERSION: "a client has no version or cipher of TLS in common with this service, which wants 1.2 or newer",
     TOO_MANY: f"{MAX_HANDSHAKES:,} handshakes are under way already",
-    OTHER: "a client and this service do not understand each other",
+    OTHER: "the client and this service did not agree on TLS; the detail says what OpenSSL found",
 }
 
 
 class HandshakeFailures:
-    """Counts all of them, and logs one a minute of each reason."""
+    """Counts connections whose handshake failed, and logs one a minute of each reason."""
 
     def __init__(self, metrics: TlsMetrics) -> None:
         self._metrics = metrics
@@ -81,7 +81,8 @@ class HandshakeFailures:
         self._unlogged: dict[str, int] = {}
 
     def add(self, reason: str, detail: str = "") -> None:
-        """One more."""
+        """Counts one failure of a reason in tls/metrics.py (REASONS). `detail` is for the log: what OpenSSL said, or
+        the address of the client."""
         self._metrics.failed_handshakes.labels(reason).inc()
         count = self._unlogged[reason] = self._unlogged.get(reason, 0) + 1
         now = time.monotonic()
@@ -97,11 +98,11 @@ class HandshakeFailures:
         )
 
     def add_tls_to_plaintext(self, client: str) -> None:
-        """One more client that speaks TLS to a port without it."""
+        """Counts a client that speaks TLS to a port without it."""
         self.add(TLS_TO_PLAINTEXT, client)
 
     def add_error(self, error: ssl.SSLError) -> None:
-        """One more, of which OpenSSL has said what it was."""
+        """Counts a failure by the error that OpenSSL raised."""
         self.add(_reason(error), getattr(error, "verify_message", "") or error.reason or str(error))
 
 
@@ -115,17 +116,19 @@ def _reason(error: ssl.SSLError) -> str:
 
 
 class Connection(ssl.SSLObject):
-    """The TLS of one connection. If the handshake fails, that is reported, and the client is told."""
+    """The TLS of one connection. If its handshake fails, that is counted, and the client gets an alert; or a page over
+    plain HTTP, if it spoke that."""
 
     outgoing: ssl.MemoryBIO
     failures: HandshakeFailures
     failure: ssl.SSLError | None = None
-    awaits_goodbye = False  # everything was said, and the client has not closed its side
-    under_way: weakref.WeakSet[Connection]
+    awaits_goodbye = False  # this side has sent that it closes, and the client has not yet
+    under_way: weakref.WeakSet[Connection]  # the handshakes of all connections of the port
 
     def do_handshake(self) -> None:
-        """Go on with what the client has sent."""
-        if self.failure is not None:  # the client has sent more after it was told
+        """Continues the handshake with what the client has sent. Raises SSLWantReadError until the client has sent
+        enough, SSLError if the handshake has failed."""
+        if self.failure is not None:  # the client has sent more after the alert
             raise self.failure
         try:
             super().do_handshake()
@@ -144,8 +147,8 @@ class Connection(ssl.SSLObject):
         self.under_way.discard(self)
 
     def unwrap(self) -> None:
-        """Say that nothing follows, and wait for the same from the client: some lose what they have not read yet when
-        the connection ends before."""
+        """Sends that this side closes, and waits until the client does, too. (Some clients lose what they have not read
+        yet if the connection ends before that.)"""
         try:
             super().unwrap()
         except ssl.SSLWantReadError:
@@ -154,8 +157,9 @@ class Connection(ssl.SSLObject):
 
 
 class LiveContext(ssl.SSLContext):
-    """The context that the server keeps. Each connection gets the `current` one, so that certificates and authorities
-    are replaced at once and together; authorities cannot be removed from a context."""
+    """The context that the HTTP server has as long as it runs. Each new connection is made by the `current` context,
+    which is replaced as a whole: certificates and authorities change together, and authorities cannot be removed from a
+    context."""
 
     current: ssl.SSLContext
     failures: HandshakeFailures
@@ -163,13 +167,14 @@ class LiveContext(ssl.SSLContext):
 
     @classmethod
     def make(cls, current: ssl.SSLContext, failures: HandshakeFailures) -> LiveContext:
-        """A context that stands for others. (The constructor belongs to the `ssl` module.)"""
+        """A context that makes connections by `current`. (A class method, since the `ssl` module defines the
+        constructor.)"""
         self = cls(ssl.PROTOCOL_TLS_SERVER)
         self.current, self.failures, self._under_way = current, failures, weakref.WeakSet()
         return self
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **named: Any) -> ssl.SSLObject:
-        """The TLS of a new connection."""
+        """The TLS of a new connection; if too many handshakes are under way, one that fails."""
         connection = self.current.wrap_bio(incoming, outgoing, *args, **named)
         assert isinstance(connection, Connection)
         connection.outgoing, connection.failures, connection.under_way = outgoing, self.failures, self._under_way

@@ -9,36 +9,36 @@ from runstream_service.errors.startup import StartupError
 
 CERTIFICATE, KEY, CLIENT_CA = "--server-certificate", "--server-key", "--server-client-ca"
 
-# Bundles with all authorities of the web have some 250 KB.
+# Bundles of all authorities that browsers trust have some 250 KB.
 MAX_FILE_BYTES = 4 << 20
 
 
 class UnusableFiles(StartupError):
-    """A file of TLS cannot be used. At the start, it is a reason not to start; later, to keep what was loaded."""
+    """A file of TLS cannot be used. At the start the service does not start; later it keeps what it had loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsContents:
-    """The contents of the files, as PEM. `client_ca` is None without mutual TLS."""
+    """The contents of the files of TLS, as PEM. `client_ca` is None without mutual TLS."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None
 
     def __repr__(self) -> str:
-        return "TlsContents(...)"  # it has a private key
+        return "TlsContents(...)"  # without the private key
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The paths of the files. With `client_ca`, clients need a certificate of one of these authorities."""
+    """The paths of the files of TLS. With `client_ca`, clients need a certificate of one of the authorities in it."""
 
     certificate: Path
     key: Path
     client_ca: Path | None
 
     def read(self) -> TlsContents:
-        """Read all of them. Raises UnusableFiles."""
+        """Reads all files. Raises UnusableFiles if one cannot be read, or is too large."""
         client_ca = None if self.client_ca is None else _read(CLIENT_CA, self.client_ca)
         return TlsContents(_read(CERTIFICATE, self.certificate), _read(KEY, self.key), client_ca)
 
@@ -50,5 +50,7 @@ def _read(setting: str, path: Path) -> bytes:
     except OSError as error:
         raise UnusableFiles(f"cannot read {path}: {error.strerror or error}", setting=setting) from error
     if len(content) > MAX_FILE_BYTES:
-        raise UnusableFiles(f"{path} has more than {MAX_FILE_BYTES >> 20} MiB; it has to be PEM", setting=setting)
+        raise UnusableFiles(
+            f"{path} has more than {MAX_FILE_BYTES >> 20} MiB; is it a file in PEM form?", setting=setting
+        )
     return content

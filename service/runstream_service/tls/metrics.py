@@ -1,4 +1,4 @@
-"""Metrics of TLS."""
+"""Metrics of TLS: when certificates expire, whether replaced files are used, and handshakes that failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 if TYPE_CHECKING:
     from runstream_service.tls.certificates import Certificates
 
-# Why handshakes fail, over HTTP; gRPC does not say.
+# Why handshakes fail, over HTTP; gRPC does not report it.
 PLAINTEXT, TLS_TO_PLAINTEXT = "plaintext", "tls_to_plaintext"
 NO_CLIENT_CERTIFICATE, CLIENT_CERTIFICATE = "no_client_certificate", "client_certificate"
 NOT_TRUSTED, NO_COMMON_VERSION, TOO_MANY, OTHER = "not_trusted", "no_common_version", "too_many", "other"
@@ -20,7 +20,7 @@ REASONS = (
 
 
 class TlsMetrics:
-    """Registered once in a process, with TLS and without it: TLS that is sent to a plaintext port counts, too."""
+    """Made once in a process, also without TLS: TLS that is sent to a plaintext port counts as a failed handshake."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.failed_handshakes = Counter(
@@ -49,21 +49,21 @@ class TlsMetrics:
             self._reloads.labels(result)
 
     def serves(self, certificates: Certificates) -> None:
-        """These are used from now on."""
+        """Shows when these certificates expire: they are used from now on."""
         self._expiry.labels("server").set(certificates.expires.timestamp())
         if certificates.client_ca_expires is not None:
             self._expiry.labels("client_ca").set(certificates.client_ca_expires.timestamp())
         self._refused.set(0)
 
     def replaced(self) -> None:
-        """Count a replacement that is used."""
+        """Counts files that were replaced and are used now."""
         self._reloads.labels("loaded").inc()
 
     def refused(self) -> None:
-        """Count a replacement that cannot be used."""
+        """Counts files that were replaced and cannot be used."""
         self._reloads.labels("refused").inc()
         self._refused.set(1)
 
     def unchanged(self) -> None:
-        """The files are those that are used."""
+        """Shows that the files are (again) those that are used."""
         self._refused.set(0)

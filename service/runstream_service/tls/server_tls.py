@@ -1,4 +1,4 @@
-"""The TLS that both servers use now, and its replacement when the files change.
+"""The certificate that both servers use now, and its replacement when the files change.
 
 Files are compared by their content every few seconds: a renewed certificate may come by a new symlink (Kubernetes), by
 a rename, or by being written in place. New connections get what was loaded last; open ones stay as they are.
@@ -24,15 +24,15 @@ from runstream_service.tls.metrics import TlsMetrics
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 5.0
+CHECK_EVERY_S = 5.0
 _READ_TIMEOUT_S = 20.0
-# Files may be on a network file system, which hangs.
+# A thread of its own: the files may be on a network file system that hangs.
 _FILES = ThreadPool("reading certificates", threads=1, max_waiting=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Files that were checked, and what both servers make of them."""
+    """Files that were checked, and what each server needs of them: an SSLContext for HTTP, a configuration for gRPC."""
 
     contents: TlsContents
     certificates: Certificates
@@ -41,12 +41,12 @@ class Loaded:
 
 
 def load(files: TlsFiles) -> Loaded:
-    """Read and check the files. Raises UnusableFiles."""
+    """Reads and checks the files. Raises UnusableFiles."""
     contents = files.read()
     certificates = check(files, contents)
     loaded = Loaded(contents, certificates, _context(files), _grpc_configuration(contents))
     if files.read() != contents:  # the `ssl` module reads the files itself
-        raise UnusableFiles(f"{files.certificate} or the key changed while it was read", setting=CERTIFICATE)
+        raise UnusableFiles(f"{files.certificate} or its key changed while they were read", setting=CERTIFICATE)
     return loaded
 
 
@@ -74,23 +74,24 @@ def _grpc_configuration(contents: TlsContents) -> grpc.ServerCertificateConfigur
 
 
 class ServerTls:
-    """What both servers use. `run` looks at the files as long as the process lives."""
+    """The TLS of both servers. `run` checks, as long as the process lives, whether the files have changed."""
 
     def __init__(self, files: TlsFiles, metrics: TlsMetrics, failures: HandshakeFailures) -> None:
-        """Raises UnusableFiles."""
+        """Loads the files. Raises UnusableFiles."""
         self._files = files
         self._metrics = metrics
         self._used = load(files)
-        self._failed: TlsContents | str | None = None  # what could not be used the last time, or could not be read
+        # What the last check found, if it was not usable: the contents, or why they could not be read.
+        self._failed: TlsContents | str | None = None
         self._is_reported = False
         self.http_context = LiveContext.make(self._used.context, failures)
-        # gRPC asks for it in a thread of its own before each handshake.
+        # A configuration that gRPC has not fetched yet; it asks for one before each handshake, in a thread of its own.
         self._for_grpc: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
         metrics.serves(self._used.certificates)
         log.info("TLS is on", action="tls_loaded", **self._described())
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
-        """For `add_secure_port`."""
+        """Credentials for `grpc.aio.Server.add_secure_port`, which follow the replacement of the files."""
         return grpc.dynamic_ssl_server_credentials(
             self._used.grpc_configuration,
             self._next_for_grpc,  # type: ignore[arg-type]  # its types leave out None, which means "unchanged"
@@ -104,9 +105,9 @@ class ServerTls:
             return None  # nothing has changed
 
     async def run(self) -> None:
-        """Looks at the files every few seconds, until it is cancelled."""
+        """Reads the files every few seconds, and uses what has changed. Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
             try:
                 await with_timeout(_FILES.run(self._check_files), _READ_TIMEOUT_S)
             except (TimeoutError, Overloaded):
@@ -135,8 +136,8 @@ class ServerTls:
         log.info("New connections get the replaced certificate", action="tls_reloaded", **self._described())
 
     def _cannot_use(self, why: str, what: TlsContents | str) -> None:
-        """Keep what was loaded. Files that are just being written are no failure: it is one when the same is found
-        again the next time."""
+        """Keeps what was loaded. It is reported when two checks in a row find the same, since files that are just being
+        written are no failure."""
         if what != self._failed:
             self._failed, self._is_reported = what, False
         elif not self._is_reported:

@@ -40,9 +40,11 @@ async def hang(_: object) -> None:
 async def ends() -> AsyncIterator[Ends]:
     made = Ends()
     one, other = socket.socketpair()
-    made.asking = await Channel.open(one, answers={}, hears={})
+    made.asking = await Channel.open(one, on_question={}, on_message={})
     made.answering = await Channel.open(
-        other, answers={"double": double, "fail": fail, "hang": hang}, hears={"news": made.heard.put_nowait}
+        other,
+        on_question={"double": double, "fail": fail, "hang": hang},
+        on_message={"news": made.heard.put_nowait},
     )
     made.reading = [asyncio.create_task(channel.run()) for channel in (made.asking, made.answering)]
     yield made

@@ -38,7 +38,7 @@ def test_names_of_groups_with_commas_and_equal_signs_go_by_line() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a", "GROUP=WORKSPACE:ROLE"), ("a=b", "GROUP=WORKSPACE:ROLE"), ("a=team-a:owner", "'owner' is no role"),
+        ("a", "GROUP=WORKSPACE:ROLE"), ("a=b", "GROUP=WORKSPACE:ROLE"), ("a=team-a:owner", "'owner' is not a role"),
         ("a=team-a:admin", "write a=*:admin"), ("a=Team:read", "cannot be the name of a workspace"),
     ],
 )  # fmt: skip

@@ -73,15 +73,15 @@ def test_addresses_are_read_and_written_back(text: str, address: Address) -> Non
         ("--shutdown-grace", "0", "is not a number of seconds from 1"),
         ("--log-level", "loud", "is not one of debug, info"),
         ("--log-format", "xml", "is not one of auto, json"),
-        ("--data-dir", "", "no directory is given"),
-        ("--trusted-proxies", "proxy.example.org", "is no address and no network"),
-        ("--trusted-proxies", "10.0.0.1/8", "is no address and no network"),
-        ("--trusted-proxies", "10.0.0.1,*", "trusts everybody"),
-        ("--path-prefix", "runs", "is no path"),
-        ("--path-prefix", "/a b", "is no path"),
-        ("--path-prefix", "/api/runs", "like paths of the service itself"),
-        ("--artifacts", "ftp://host/x", "is no scheme that artifacts can be kept under"),
-        ("--artifacts", "s3://", "no bucket is given"),
+        ("--data-dir", "", "a path is needed"),
+        ("--trusted-proxies", "proxy.example.org", "is neither an IP address nor a network"),
+        ("--trusted-proxies", "10.0.0.1/8", "is neither an IP address nor a network"),
+        ("--trusted-proxies", "10.0.0.1,*", "trusts all addresses"),
+        ("--path-prefix", "runs", "is not a path"),
+        ("--path-prefix", "/a b", "is not a path"),
+        ("--path-prefix", "/api/runs", "like the paths of the service itself"),
+        ("--artifacts", "ftp://host/x", "is not a scheme of a bucket for artifacts"),
+        ("--artifacts", "s3://", "the URL of a bucket with its name"),
         ("--monitoring-listen", "9464", "is not HOST:PORT"),
     ],
 )
@@ -143,13 +143,13 @@ def test_workers_get_a_part_of_what_bounds_the_replica() -> None:
 
 def test_a_worker_reads_the_same_settings_from_the_same_texts() -> None:
     settings = read_settings({"--workers": "2", "--database": "postgresql://db/x", "--epoch-seconds": "7"})
-    assert read_settings(settings.given) == settings
+    assert read_settings(settings.texts) == settings
 
 
 def test_several_workers_are_refused_where_they_could_not_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert read_settings({"--workers": "1"}).workers == 1
-    with pytest.raises(StartupError, match="needs Linux"):
+    with pytest.raises(StartupError, match="only Linux can do"):
         read_settings({"--workers": "2"})
 
 
