@@ -178,7 +178,9 @@ def _nan_is_nan(point: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def test_what_is_encoded_comes_back(run_in_postgres):
-    @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    )
     @given(some_batches(), st.booleans(), st.randoms(use_true_random=False))
     @example([Batch([(1, -(2**63), MIN_TIME_UNIX_US, 5e-324), (LARGEST, LARGEST, MAX_TIME_UNIX_US, -0.0)])], True, RNG)
     def check(batches: list[Batch], in_one_statement: bool, rng: random.Random) -> None:

@@ -28,7 +28,7 @@ async def written(env, points: list[Point], epoch: int = 1) -> list[Any]:
     return rows
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(points=st.lists(POINT, max_size=50))
 async def test_any_points_come_back_from_the_arrays_as_they_went_in(env, points):
     rows = await written(env, points)

@@ -14,7 +14,7 @@ from runstream.journal.format import SEGMENT_HEADER_BYTES, encode_declare, encod
 from runstream.journal.reader import JournalReader
 from tests.unit.journal.records import CREATE, batch, plain, read_all, segments
 
-FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture

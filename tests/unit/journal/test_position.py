@@ -29,7 +29,7 @@ def test_a_position_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert Position.load(tmp_path) == Position(records=8)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_position_counts_as_the_last_durable_one(tmp_path: Path, data: st.DataObject) -> None:
     file = tmp_path / "position.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,18 +31,22 @@ def imports_at_run_time(path: Path) -> Iterator[str]:
     yield from (name.split(".")[1] for name in imported(path) if name.startswith("runstream_service."))
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> tuple[str, ...]:
     """What a module imports, wherever in it, except for types alone; each with the name that is taken from it."""
+    found: list[str] = []
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
-        waiting.extend(ast.iter_child_nodes(node))
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from names
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        for statements in ("body", "orelse", "finalbody", "handlers", "cases"):  # no expression contains an import
+            waiting += getattr(node, statements, ())
+    return tuple(found)
 
 
 def test_the_top_level_has_packages_alone_and_the_table_has_all_of_them() -> None:
