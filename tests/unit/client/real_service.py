@@ -39,11 +39,12 @@ _SETTINGS = {
 
 
 class RealServer:
-    """A front end on a migrated database of its own. Its event loop runs in a thread of its own, since the client under
-    test blocks."""
+    """A front end on a migrated database of its own, or on that of another replica. Its event loop runs in a thread,
+    since the client under test blocks."""
 
-    def __init__(self, postgres: EmbeddedPostgres) -> None:
+    def __init__(self, postgres: EmbeddedPostgres, *, database_url: str = "") -> None:
         self._postgres = postgres
+        self._database_url = database_url
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="real-service", daemon=True)
         self._ends = contextlib.AsyncExitStack()
@@ -61,11 +62,15 @@ class RealServer:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        self.stop()
         self._channel.close()
-        self.do(self._ends.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def stop(self) -> None:
+        """Stops as on SIGTERM: streams end with DRAINING when their batches are acknowledged."""
+        self.do(self._ends.aclose())
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs it on the event loop of the service."""
@@ -76,7 +81,7 @@ class RealServer:
         return list(self.do(self.database.fetch(query, *arguments)))
 
     async def _start(self) -> None:
-        url = await self._ends.enter_async_context(fresh_database(self._postgres))
+        url = self._database_url or await self._ends.enter_async_context(fresh_database(self._postgres))
         settings = read_settings(_SETTINGS)
         self.database = await Database.open(url, max_size=calls_pool_size(settings.pool_size))
         self._ends.push_async_callback(self.database.close)
@@ -186,6 +191,11 @@ class RealService:
         for table in ("hot_batches", "producers", *(() if with_runs else ("series", "runs"))):
             self._server.fetch(f"DELETE FROM {table} WHERE run_id = ANY ($1)", runs)
         return lost
+
+    @property
+    def connections(self) -> int:
+        """How many connections clients have opened."""
+        return self._proxy.connections
 
     def cut(self) -> int:
         """Breaks every connection of clients; how many there were. New ones are accepted."""

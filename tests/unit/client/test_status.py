@@ -14,8 +14,10 @@ from runstream._lifecycle import process_state
 from runstream._status import Failure, Retry, to_exception
 from runstream.transport.limits import Limits
 from runstream.v1 import run_pb2
+from runstream_service.database.embedded import EmbeddedPostgres
 from tests.unit.client.conftest import StartRun
 from tests.unit.client.ledger import Refused
+from tests.unit.client.real_service import RealServer, RealService
 from tests.unit.client.reference_service import ReferenceService
 
 pytestmark = pytest.mark.reference_only("one of two replicas fails as the test says")
@@ -111,6 +113,39 @@ def test_a_run_leaves_a_replica_that_cannot_serve_it_for_one_that_can(
         pytest.fail("no run found the bad replica in twenty tries")
     assert good.ledger.values("loss") == [float(step) for step in range(number + 1)]
     assert {run.status for run in good.ledger.runs.values()} == {run_pb2.RUN_STATUS_FINISHED}
+
+
+@pytest.fixture
+def stopping(postgres: EmbeddedPostgres, real_server: RealServer) -> Iterator[RealServer]:
+    """A further replica of the real service."""
+    with RealServer(postgres, database_url=real_server.database.url) as server:
+        yield server
+
+
+@pytest.mark.real_only("two replicas of the real service")
+def test_a_run_goes_on_at_another_replica_when_its_own_stops(
+    service: RealService, stopping: RealServer, start_carried: StartRun
+) -> None:
+    with RealService(stopping) as first:
+        for _ in range(20):  # each run takes one of the two at random
+            process_state.recorder.stop_stores()
+            run = start_carried("e", address=f"ipv4:{first.address},{service.address}")
+            for step in range(100):
+                run.log({"loss": float(step)}, step=step)
+            assert run.flush(120), run.stats()
+            if first.connections:
+                break
+        else:
+            pytest.fail("no run found the first replica in twenty tries")
+        earlier = service.connections
+        stopping.stop()
+        for step in range(100, 200):
+            run.log({"loss": float(step)}, step=step)
+        assert run.flush(120), run.stats()
+    assert service.connections > earlier
+    assert list(runstream.Client(service.address).history(run.run_id, "loss").values) == [float(n) for n in range(200)]
+    assert run.finish(timeout=120)
+    assert service.run(run.run_id).status == run_pb2.RUN_STATUS_FINISHED
 
 
 def test_a_run_leaves_a_replica_that_never_answers_open(
