@@ -362,11 +362,13 @@ def test_the_notes_say_who_can_come_in(values: Values) -> None:
     anonymous = values in (INSTALLATIONS["one pod"], INSTALLATIONS["public"])
     assert ("THERE IS NO AUTHENTICATION" in notes) == anonymous
     assert ("runstream token create --role admin --name admin" in notes) != anonymous
-    assert ("tokens go over the network as they are" in notes) == (not anonymous and values is not INSTALLATIONS["tls"])
+    assert ("tokens are sent over the network in plain text" in notes) == (
+        not anonymous and values is not INSTALLATIONS["tls"]
+    )
     assert ("MLFLOW_TRACKING_URI=https://" in notes) == (values is INSTALLATIONS["tls"])
     assert ("WARNING: networkPolicy.enabled is false" in notes) == (values is INSTALLATIONS["one pod"])
     assert ("WARNING: the Ingress opens" in notes) == (values is INSTALLATIONS["public"])
     assert ("WARNING: the routes of the Gateway" in notes) == (values is INSTALLATIONS["public"])
-    assert ("WARNING: the load balancer takes" in notes) == (values is INSTALLATIONS["trial"])
-    assert ("are gone with their pod" in notes) == (values is INSTALLATIONS["trial"])
+    assert ("WARNING: the load balancer accepts" in notes) == (values is INSTALLATIONS["trial"])
+    assert ("are deleted with their pod" in notes) == (values is INSTALLATIONS["trial"])
     assert ("clients upload are refused" in notes) == ("artifacts" not in values)

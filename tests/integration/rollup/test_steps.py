@@ -14,6 +14,7 @@ from runstream_service.rollup import epochs, rollup
 from runstream_service.rollup.partitions import PartitionDropper
 from tests.integration.rollup.conftest import line
 from tests.support.hot import put_hot
+from tests.support.locks import waiting_for_a_lock
 
 # Rotate and seal ------------------------------------------------------------------------------------------------------
 
@@ -308,10 +309,10 @@ async def test_a_reader_that_misses_dropped_rows_finds_d_above_its_w(env):
     async with env.replica() as reader, env.replica() as dropping:
         visible, _ = await reader.fetchrow(watermark)
         await env.cycle(until="publish")
-        blocked = asyncio.Event()
+        blocked, go_on = asyncio.Event(), asyncio.Event()
 
         class Slow:
-            """Stops before COMMIT, holding the locks."""
+            """A connection that stops before COMMIT, holding the locks."""
 
             def __getattr__(self, name):
                 return getattr(dropping, name)
@@ -319,13 +320,17 @@ async def test_a_reader_that_misses_dropped_rows_finds_d_above_its_w(env):
             async def execute(self, query, *arguments):
                 if query == "COMMIT":
                     blocked.set()
-                    await asyncio.sleep(0.05)
+                    await go_on.wait()
                 return await dropping.execute(query, *arguments)
 
         slow: Any = Slow()
         drop = asyncio.create_task(PartitionDropper(0).drop(slow))
         await blocked.wait()
-        hot = await reader.fetchval("SELECT count(*) FROM metric_points_hot WHERE epoch > $1", visible)
+        hot_points = "SELECT count(*) FROM metric_points_hot WHERE epoch > $1"
+        reading = asyncio.create_task(reader.fetchval(hot_points, visible))
+        await waiting_for_a_lock(env.database, reading)
+        go_on.set()
+        hot = await reading
         _, dropped = await reader.fetchrow(watermark)
         assert await drop == 1
         assert hot == 0
