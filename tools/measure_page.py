@@ -24,7 +24,8 @@ from playwright.sync_api import Browser, CDPSession, Page
 
 import runstream
 from runstream_bench.load import Load, push
-from runstream_bench.service import Service, service, temporary_postgres
+from runstream_bench.server_process import RunstreamProcess
+from runstream_bench.service import service, temporary_postgres
 from tests.support.browsers import running_browser
 
 _PANELS, _RUNS, _POINTS = 20, 10, 100_000
@@ -104,21 +105,21 @@ def _page(browser: Browser, height: int) -> Page:
 # -- charts -----------------------------------------------------------------------------------------------------------
 
 
-async def charts(running: Service, database_url: str, millions: float) -> None:
+async def charts(running: RunstreamProcess, database_url: str, millions: float) -> None:
     """The time until a series of a million points, and many panels, are drawn; and frames while the range is moved."""
-    run_ids = [(await push(running.grpc, _RUN)).run_id for _ in range(_RUNS)]
-    long_id = (await push(running.grpc, _LONG)).run_id
+    run_ids = [(await push(running.grpc_address, _RUN)).run_id for _ in range(_RUNS)]
+    long_id = (await push(running.grpc_address, _LONG)).run_id
     points = _RUNS * _PANELS * _POINTS + _MILLION
     if rest := max(0, round(millions * 1e6) - points) // (_OTHERS.streams * _OTHERS.batch_points):
-        points += (await push(running.grpc, replace(_OTHERS, batches=rest))).points_acknowledged
+        points += (await push(running.grpc_address, replace(_OTHERS, batches=rest))).points_acknowledged
     connection = await asyncpg.connect(database_url)
     await _rolled_up(connection)
     experiment = await connection.fetchval("SELECT experiment_id FROM runs WHERE run_id = $1", uuid.UUID(long_id))
     await connection.close()
     _say(f"{points:,} points are stored")
-    await _with_browser(_measure_one_chart, running.http, experiment, long_id)
-    await _with_browser(_measure_panels, running.http, run_ids, height=6_000)
-    await _with_browser(_measure_panning, running.http, run_ids)
+    await _with_browser(_measure_one_chart, running.http_url, experiment, long_id)
+    await _with_browser(_measure_panels, running.http_url, run_ids, height=6_000)
+    await _with_browser(_measure_panning, running.http_url, run_ids)
 
 
 async def _rolled_up(connection: asyncpg.Connection[Any]) -> None:
@@ -184,9 +185,9 @@ def _measure_panning(page: Page, url: str, run_ids: list[str]) -> None:
 # -- live -------------------------------------------------------------------------------------------------------------
 
 
-async def live(running: Service, database_url: str, seconds: float) -> None:
+async def live(running: RunstreamProcess, database_url: str, seconds: float) -> None:
     """From log() of the real client to the frame that draws the point, while others log 100,000 points/s."""
-    run = runstream.start_run("live", address=running.grpc)
+    run = runstream.start_run("live", address=running.grpc_address)
     run.log({"loss": 1.0}, step=0)
     run.log({"loss": 1.0}, step=1)
     assert await asyncio.to_thread(run.flush, 30)
@@ -196,7 +197,7 @@ async def live(running: Service, database_url: str, seconds: float) -> None:
     loop = asyncio.get_running_loop()
 
     def watch(page: Page) -> None:
-        page.goto(f"{running.http}/compare?r={run.run_id}")
+        page.goto(f"{running.http_url}/compare?r={run.run_id}")
         page.locator(".panel canvas").first.wait_for()
         page.evaluate(_NOTE_STEPS)
         loop.call_soon_threadsafe(opened.set)
@@ -206,7 +207,7 @@ async def live(running: Service, database_url: str, seconds: float) -> None:
 
     watching = asyncio.create_task(_with_browser(watch))
     await opened.wait()
-    load = asyncio.create_task(push(running.grpc, _OTHER_LOAD, seconds + 4))
+    load = asyncio.create_task(push(running.grpc_address, _OTHER_LOAD, seconds + 4))
     await asyncio.sleep(3)
     for step in range(2, round(seconds / 0.05)):
         run.log({"loss": 1.0 / step}, step=step)
@@ -238,9 +239,9 @@ def _percentiles(values: list[float]) -> str:
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-async def memory(running: Service, _database_url: str, minutes: float) -> None:
+async def memory(running: RunstreamProcess, _database_url: str, minutes: float) -> None:
     """The heap of an open tab of charts, after a collection, while 20 metrics are logged ten times a second."""
-    run = runstream.start_run("memory", address=running.grpc)
+    run = runstream.start_run("memory", address=running.grpc_address)
     over = threading.Event()
 
     def log() -> None:
@@ -250,7 +251,7 @@ async def memory(running: Service, _database_url: str, minutes: float) -> None:
             step += 1
 
     def watch(page: Page) -> None:
-        page.goto(f"{running.http}/compare?r={run.run_id}")
+        page.goto(f"{running.http_url}/compare?r={run.run_id}")
         page.locator(".panel canvas").first.wait_for()
         session = page.context.new_cdp_session(page)
         for minute in range(round(minutes) + 1):

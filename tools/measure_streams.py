@@ -29,7 +29,8 @@ import psutil
 
 from runstream.v1 import ingest_pb2, run_pb2, run_pb2_grpc
 from runstream_bench import http_client
-from runstream_bench.service import Service, service, temporary_postgres
+from runstream_bench.server_process import RunstreamProcess
+from runstream_bench.service import service, temporary_postgres
 
 _CHANNELS = 20
 _METHOD = "/runstream.v1.IngestService/Append"
@@ -44,7 +45,9 @@ def _say(text: str) -> None:
 class Load:
     """A service, a run, and channels to open streams over."""
 
-    def __init__(self, running: Service, database_url: str, run_id: str, channels: list[grpc.aio.Channel]) -> None:
+    def __init__(
+        self, running: RunstreamProcess, database_url: str, run_id: str, channels: list[grpc.aio.Channel]
+    ) -> None:
         self.service = running
         self.database_url = database_url
         self.run_id = run_id
@@ -64,7 +67,7 @@ class Load:
 
     def metric(self, name: str) -> float:
         """The value of a metric of the service, by its name with labels."""
-        lines = http_client.get(f"{self.service.http}/metrics").text.splitlines()
+        lines = http_client.get(f"{self.service.http_url}/metrics").text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     @property
@@ -96,7 +99,7 @@ async def _load(*options: str) -> AsyncIterator[Load]:
         ):
             pool = [("grpc.use_local_subchannel_pool", 1)]
             channels = [
-                await stack.enter_async_context(grpc.aio.insecure_channel(running.grpc, options=pool))
+                await stack.enter_async_context(grpc.aio.insecure_channel(running.grpc_address, options=pool))
                 for _ in range(_CHANNELS)
             ]
             answer = await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(run_pb2.CreateRunRequest(name="streams"))

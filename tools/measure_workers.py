@@ -18,7 +18,7 @@ import psutil
 import uvloop
 
 from runstream_bench import report, serve_workers
-from runstream_bench.service import Service
+from runstream_bench.server_process import RunstreamProcess
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup/cpu")
 _PART, _PERIOD_US = 0.25, 20_000
@@ -30,7 +30,7 @@ class Holds:
     def __init__(self) -> None:
         self._groups: list[Path] = []
 
-    def hold_services(self, services: dict[int, Service]) -> None:
+    def hold_services(self, services: dict[int, RunstreamProcess]) -> None:
         """Hold the process of the service that has one, and the workers of the other."""
         for count, one in services.items():
             process = psutil.Process(one.pid)

@@ -5,7 +5,8 @@ What most benchmarks use:
     cli.py             the options of the command
     command.py         the flow: rounds, then the report
     session.py         the PostgreSQL, the service and the rounds
-    service.py         a service in a process of its own
+    service.py         a service on a temporary PostgreSQL
+    server_process.py  servers in processes of their own: the service, and those of others; the tests use it, too
     load.py            streams that push points and count what was acknowledged; load_process.py: in another process
     raw_copy.py        the yardstick
     usage.py           processor time and bytes written

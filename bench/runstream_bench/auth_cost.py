@@ -22,7 +22,8 @@ from runstream_bench.load import Metadata, push
 from runstream_bench.paired import PairedFigures, print_pairs
 from runstream_bench.progress import say
 from runstream_bench.raw_http import Connection
-from runstream_bench.service import Service, service, temporary_postgres
+from runstream_bench.server_process import RunstreamProcess
+from runstream_bench.service import service, temporary_postgres
 from runstream_bench.session import AGENTS, DIRECT, NO_ROLL_UP
 from runstream_bench.usage import cpu_seconds
 from runstream_service.auth.access import Access
@@ -40,7 +41,7 @@ _CALLS = 500  # of runs/get, of each pair
 class _Services:
     """One of each kind, and a token for the second one."""
 
-    of: dict[str, Service]
+    of: dict[str, RunstreamProcess]
     database: Database
     token: str
 
@@ -96,7 +97,7 @@ async def _ingest(figures: PairedFigures, kind: str, services: _Services, second
     process = psutil.Process(one.pid)
     for load in LOADS:
         before = cpu_seconds(process)
-        outcome = await push(one.grpc, load, seconds, metadata=services.metadata(kind))
+        outcome = await push(one.grpc_address, load, seconds, metadata=services.metadata(kind))
         cpu_s = cpu_seconds(process) - before
         figures.add(f"points_per_s_{load.name}", kind, outcome.points_per_s)
         figures.add(f"service_cpu_s_per_million_points_{load.name}", kind, cpu_s / outcome.points_acknowledged * 1e6)
@@ -108,7 +109,7 @@ async def _runs_get(figures: PairedFigures, services: _Services) -> None:
     """The median time of runs/get by one caller, both services in turns."""
     async with contextlib.AsyncExitStack() as stack:
         connections = {
-            kind: await stack.enter_async_context(Connection.to(services.of[kind].http, token=services.token))
+            kind: await stack.enter_async_context(Connection.to(services.of[kind].http_url, token=services.token))
             for kind in KINDS
         }
         created = await connections[ON].call("/api/2.0/mlflow/runs/create", {"experiment_id": "0"})

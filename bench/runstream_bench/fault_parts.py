@@ -19,7 +19,7 @@ import psutil
 import runstream
 from runstream_bench import http_client
 from runstream_bench.fault_clients import KEYS, value_of
-from runstream_bench.service import Service, service
+from runstream_bench.server_process import RunstreamProcess
 
 _LOOK_EVERY_S = 0.1
 _ANSWER_S = 5.0
@@ -31,32 +31,10 @@ class Replica:
     """One `runstream serve` that can be restarted on the same ports, and its state as seen from outside."""
 
     def __init__(self, database_url: str, log_file: Path) -> None:
-        self._database_url = database_url
-        self._log_file = log_file
-        self._running = contextlib.AsyncExitStack()
-        self._service: Service | None = None
+        self.process = RunstreamProcess(log_file, "--database", database_url)
         self.rss_mb: list[float] = []
         # Each change of what /readyz says, with its time.
         self.readiness: list[tuple[float, bool]] = []
-
-    @property
-    def grpc(self) -> str:
-        """The address for clients."""
-        assert self._service is not None
-        return self._service.grpc
-
-    async def start(self) -> None:
-        """Returns when it is ready."""
-        options: list[str] = []
-        if self._service is not None:
-            http = self._service.http.removeprefix("http://")
-            options += ["--grpc-listen", self._service.grpc, "--http-listen", http]
-        starting = service(self._database_url, self._log_file, *options)
-        self._service = await self._running.enter_async_context(starting)
-
-    async def stop(self) -> None:
-        """SIGTERM; returns when it has ended."""
-        await self._running.aclose()
 
     async def watch(self) -> None:
         """Records readiness and memory until cancelled."""
@@ -64,16 +42,14 @@ class Replica:
             ready = await self._is_ready()
             if not self.readiness or self.readiness[-1][1] != ready:
                 self.readiness.append((time.monotonic(), ready))
-            if self._service is not None:
+            if self.process.is_running:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    self.rss_mb.append(psutil.Process(self._service.pid).memory_info().rss / 1e6)
+                    self.rss_mb.append(self.process.memory_bytes / 1e6)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _is_ready(self) -> bool:
-        if self._service is None:
-            return False
         try:
-            answer = await asyncio.to_thread(http_client.get, f"{self._service.http}/readyz", timeout_s=_ANSWER_S)
+            answer = await asyncio.to_thread(http_client.get, f"{self.process.http_url}/readyz", timeout_s=_ANSWER_S)
         except (OSError, HTTPException):
             return False
         return answer.status == 200
@@ -91,13 +67,13 @@ async def replicas(
     crew = [Replica(database_url, directory / f"{name}-{number}.log") for number in range(count)]
     watchers: list[asyncio.Task[None]] = []
     try:
-        await asyncio.gather(*(replica.start() for replica in crew))
+        await asyncio.gather(*(replica.process.start_async() for replica in crew))
         watchers = [asyncio.create_task(replica.watch()) for replica in crew]
         yield crew
     finally:
         for watcher in watchers:
             watcher.cancel()
-        await asyncio.gather(*(replica.stop() for replica in crew))
+        await asyncio.gather(*(replica.process.stop_async() for replica in crew))
 
 
 @contextlib.contextmanager

@@ -58,9 +58,9 @@ class _Rounds:
             for number, replica in enumerate(self.crew, start=1):
                 self.say(f"  replica {number} gets SIGTERM")
                 begun = time.monotonic()
-                await replica.stop()
+                await replica.process.stop_async()
                 drains.append(time.monotonic() - begun)
-                await replica.start()
+                await replica.process.start_async()
                 starts.append(time.monotonic() - begun - drains[-1])
                 await asyncio.sleep(self._quiet_s)
             self.values["rolling_drain_s"] = max(drains)
@@ -130,7 +130,7 @@ class _Rounds:
         for replica in crew:
             replica.rss_mb.clear()
         number = max(5, round(_CLIENTS * min(1.0, self.scale)))
-        addresses = [replica.grpc for replica in crew]
+        addresses = [replica.process.grpc_address for replica in crew]
         async with clients(run_id, addresses, number, _POINTS_PER_S * self.scale, self.say) as load:
             await asyncio.sleep(self._quiet_s)
             yield load
@@ -139,7 +139,9 @@ class _Rounds:
         # Before counting, which is a load of its own.
         self.values[f"{name}_rss_max_mb"] = max(max(replica.rss_mb) for replica in crew)
         self.say("  counting")
-        found = await asyncio.to_thread(count, self.crew[0].grpc, run_id, [report["steps"] for report in reports])
+        found = await asyncio.to_thread(
+            count, self.crew[0].process.grpc_address, run_id, [report["steps"] for report in reports]
+        )
         warnings = [warning for report in reports for warning in report["warnings"]]
         errors = [report["last_error"] for report in reports if report["last_error"]]
         for said in (*warnings[:2], *errors[:2]):

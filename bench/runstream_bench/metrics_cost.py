@@ -8,6 +8,7 @@ point varies by 15 % on a machine with others, and what is looked for is below 3
 from __future__ import annotations
 
 import json
+import sys
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -34,13 +35,13 @@ _LONG_HISTOGRAM = tuple(range(15))
 async def metrics_cost(database_url: str, directory: Path, seconds: float) -> dict[str, float]:
     """The share of a service's CPU seconds that calls and scrapes take under LOAD, and the CPU time of a scrape."""
     counts_file = directory / "calls.json"
-    wrapped = ("-m", "runstream_bench.counted", str(counts_file))
-    async with service(database_url, directory / "counted.log", program=wrapped) as one:
+    wrapped = (sys.executable, "-m", "runstream_bench.counted", str(counts_file))
+    async with service(database_url, directory / "counted.log", command=wrapped) as one:
         process = psutil.Process(one.pid)
         before = cpu_seconds(process)
-        outcome = await push(one.grpc, LOAD, seconds)
+        outcome = await push(one.grpc_address, LOAD, seconds)
         spent_s = cpu_seconds(process) - before
-        scrape_s = _scrape_cpu_s(one.http, process)
+        scrape_s = _scrape_cpu_s(one.http_url, process)
     calls: dict[str, int] = json.loads(counts_file.read_text())
     costs_s = _costs_s()
     counting_s = sum(costs_s[name] * count for name, count in calls.items())

@@ -24,7 +24,8 @@ from rich.table import Table
 from runstream.v1 import run_pb2, run_pb2_grpc
 from runstream_bench.event_reader import EventReader
 from runstream_bench.progress import say
-from runstream_bench.service import Service, service, temporary_postgres
+from runstream_bench.server_process import RunstreamProcess
+from runstream_bench.service import service, temporary_postgres
 from runstream_bench.tail_latency import send_steps
 from runstream_bench.usage import cpu_seconds
 from runstream_service.concurrency.deadlines import with_timeout
@@ -102,7 +103,7 @@ async def _measure(seconds: float) -> dict[str, Any]:
             without, _, _ = await _cores(running, seconds, [])
             say(f"the same with {PAGES} pages")
             run_id = await _make_run(running)
-            pages = [_Page(running.http, run_id) for _ in range(PAGES)]
+            pages = [_Page(running.http_url, run_id) for _ in range(PAGES)]
             await asyncio.gather(*(page.open() for page in pages))
             with_, sent, took_s = await _cores(running, seconds, pages, run_id)
             await asyncio.gather(*(page.close() for page in pages))
@@ -121,35 +122,35 @@ async def _measure(seconds: float) -> dict[str, Any]:
 
 
 async def _cores(
-    running: Service, seconds: float, pages: list[_Page], run_id: str | None = None
+    running: RunstreamProcess, seconds: float, pages: list[_Page], run_id: str | None = None
 ) -> tuple[float, int, float]:
     """The cores that the service used under the load, the points that were sent, and how long it took."""
     process = psutil.Process(running.pid)
     run_id = run_id or await _make_run(running)
     begun, before = time.perf_counter(), cpu_seconds(process)
-    sent = await send_steps(running.grpc, run_id, producers=_RANKS, every_s=_EVERY_S, seconds=seconds)
+    sent = await send_steps(running.grpc_address, run_id, producers=_RANKS, every_s=_EVERY_S, seconds=seconds)
     with contextlib.suppress(TimeoutError):
         await with_timeout(asyncio.gather(*(page.has(sent) for page in pages)), _ARRIVE_WITHIN_S)
     # Of a second of the load, even if this machine is too busy to send it in time.
     return (cpu_seconds(process) - before) / seconds, sent, time.perf_counter() - begun
 
 
-async def _log_to_event_ms(running: Service, seconds: float) -> list[float]:
+async def _log_to_event_ms(running: RunstreamProcess, seconds: float) -> list[float]:
     """The age of the oldest point of each event, for a run of the real client that logs every 20 ms."""
     run_id = await _make_run(running)
-    page = _Page(running.http, run_id)
+    page = _Page(running.http_url, run_id)
     await page.open()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runstream_bench.tail_producer", running.grpc, run_id, str(seconds)
+        sys.executable, "-m", "runstream_bench.tail_producer", running.grpc_address, run_id, str(seconds)
     )
     await process.wait()
     await page.close()
     return sorted(page.ages_ms)
 
 
-async def _make_run(running: Service) -> str:
+async def _make_run(running: RunstreamProcess) -> str:
     run_id = uuid.uuid4().hex
-    async with grpc.aio.insecure_channel(running.grpc) as channel:
+    async with grpc.aio.insecure_channel(running.grpc_address) as channel:
         await run_pb2_grpc.RunServiceStub(channel).CreateRun(
             run_pb2.CreateRunRequest(run_id=run_id, experiment="bench")
         )

@@ -27,14 +27,15 @@ from rich.table import Table
 from runstream_bench import report
 from runstream_bench.load import Load
 from runstream_bench.progress import say
-from runstream_bench.service import Service, service, temporary_postgres
+from runstream_bench.server_process import RunstreamProcess
+from runstream_bench.service import service, temporary_postgres
 from runstream_bench.usage import cpu_seconds
 from runstream_service.server import process_tuning
 
 # The kernel distributes connections by chance, so there are many of them.
 LOAD = Load(streams=64, batch_points=250, connections=32)
 LOAD_PROCESSES = 2
-_PROGRAM = ("-m", "runstream_bench.dropping")
+_COMMAND = (sys.executable, "-m", "runstream_bench.dropping")
 # Nothing is stored, so there is nothing to roll up.
 _OPTIONS = ("--epoch-seconds", "86400")
 
@@ -69,7 +70,7 @@ async def measure(
     seconds: float,
     pairs: int,
     say: Callable[[str], None],
-    when_started: Callable[[dict[int, Service]], None] = lambda _: None,
+    when_started: Callable[[dict[int, RunstreamProcess]], None] = lambda _: None,
 ) -> Values:
     """The figures of all rounds. `when_started` gets the services by their number of workers."""
     rounds: dict[int, list[Round]] = {1: [], workers: []}
@@ -86,18 +87,18 @@ async def measure(
 
 
 @contextlib.asynccontextmanager
-async def _services(workers: int) -> AsyncIterator[dict[int, Service]]:
+async def _services(workers: int) -> AsyncIterator[dict[int, RunstreamProcess]]:
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(temporary_postgres())
         services = {}
         for count in (1, workers):
             options = (*_OPTIONS, "--workers", str(count))
             log = postgres.data_dir / f"service-{count}.log"
-            services[count] = await stack.enter_async_context(service(postgres.url, log, *options, program=_PROGRAM))
+            services[count] = await stack.enter_async_context(service(postgres.url, log, *options, command=_COMMAND))
         yield services
 
 
-async def _round(one: Service, seconds: float) -> Round:
+async def _round(one: RunstreamProcess, seconds: float) -> Round:
     loads = [await _start_load(one, seconds) for _ in range(LOAD_PROCESSES)]
     process = psutil.Process(one.pid)
     before = _cpu_seconds_of_all(process)
@@ -124,11 +125,11 @@ async def _round(one: Service, seconds: float) -> Round:
     return Round(points / longest, service_cpu_s, load_cpu_s, longest, points, refused)
 
 
-async def _start_load(one: Service, seconds: float) -> asyncio.subprocess.Process:
+async def _start_load(one: RunstreamProcess, seconds: float) -> asyncio.subprocess.Process:
     """Returns when its streams are open."""
     arguments = (LOAD.streams // LOAD_PROCESSES, LOAD.batch_points, LOAD.connections // LOAD_PROCESSES, seconds)
     load = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runstream_bench.load_process", one.grpc, *map(str, arguments),
+        sys.executable, "-m", "runstream_bench.load_process", one.grpc_address, *map(str, arguments),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert load.stdout is not None

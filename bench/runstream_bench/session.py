@@ -168,7 +168,7 @@ async def started(say: Callable[[str], None], *options: str) -> AsyncIterator[St
         meter = Meter(process, psutil.Process(postgres.pid), database)
         watcher = asyncio.create_task(memory.watch(process))
         try:
-            yield Started(postgres.data_dir, database, postgres.url, one.grpc, one.http, memory, meter)
+            yield Started(postgres.data_dir, database, postgres.url, one.grpc_address, one.http_url, memory, meter)
         finally:
             watcher.cancel()
             await database.close()

@@ -31,7 +31,8 @@ from runstream_bench import report
 from runstream_bench.load import push
 from runstream_bench.paired import PairedFigures, print_pairs
 from runstream_bench.progress import say
-from runstream_bench.service import Service, service, temporary_postgres
+from runstream_bench.server_process import RunstreamProcess
+from runstream_bench.service import service, temporary_postgres
 from runstream_bench.session import AGENTS, DIRECT, NO_ROLL_UP
 from runstream_bench.usage import cpu_seconds
 from runstream_service.database.pool import Database
@@ -68,7 +69,7 @@ async def measure(seconds: float, pairs: int) -> dict[str, float | bool]:
 
 
 @contextlib.asynccontextmanager
-async def _services() -> AsyncIterator[tuple[dict[str, Service], bytes, Database]]:
+async def _services() -> AsyncIterator[tuple[dict[str, RunstreamProcess], bytes, Database]]:
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(temporary_postgres())
         certificate, options = _make_certificate(postgres.data_dir)
@@ -82,13 +83,13 @@ async def _services() -> AsyncIterator[tuple[dict[str, Service], bytes, Database
         yield services, certificate, database
 
 
-async def _ingest(figures: PairedFigures, kind: str, one: Service, certificate: bytes, seconds: float) -> int:
+async def _ingest(figures: PairedFigures, kind: str, one: RunstreamProcess, certificate: bytes, seconds: float) -> int:
     """Points a second over gRPC, and their CPU; returns how many were refused."""
     credentials = grpc.ssl_channel_credentials(certificate) if kind == TLS else None
     process, refused = psutil.Process(one.pid), 0
     for load in LOADS:
         before = cpu_seconds(process)
-        outcome = await push(one.grpc.removeprefix("grpcs://"), load, seconds, credentials=credentials)
+        outcome = await push(one.grpc_address, load, seconds, credentials=credentials)
         cpu_s = cpu_seconds(process) - before
         figures.add(f"points_per_s_{load.name}", kind, outcome.points_per_s)
         figures.add(f"service_cpu_s_per_million_points_{load.name}", kind, cpu_s / outcome.points_acknowledged * 1e6)
@@ -96,10 +97,10 @@ async def _ingest(figures: PairedFigures, kind: str, one: Service, certificate: 
     return refused
 
 
-async def _http(figures: PairedFigures, kind: str, one: Service, certificate: bytes, seconds: float) -> None:
+async def _http(figures: PairedFigures, kind: str, one: RunstreamProcess, certificate: bytes, seconds: float) -> None:
     """Requests a second, each over a connection of its own, with its handshake, or over one that stays open."""
     context = ssl.create_default_context(cadata=certificate.decode()) if kind == TLS else None
-    address = urlsplit(one.http)
+    address = urlsplit(one.http_url)
     process = psutil.Process(one.pid)
     for name, kept in (("new_connections", False), ("kept_connections", True)):
         taken = await requests_during(seconds * _HTTP_PART, address.port or 0, context, process, kept=kept)

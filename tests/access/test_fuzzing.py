@@ -197,7 +197,7 @@ def fuzz(serve: ServeProcess, a: Team, fuzzing_team: Team) -> Iterator[Fuzz]:
     team = Team(fuzzing_team.name, dict(fuzzing_team.tokens), fuzzing_team.rest)
     found = Fuzz(serve, team, (plain, ids_only, own, own, absent()))
     yield found
-    assert serve.running
+    assert serve.is_running
 
 
 def run_examples(

@@ -11,6 +11,7 @@ from types import TracebackType
 
 import pytest
 
+from runstream_bench.server_process import free_port
 from tests.support.authorities import Issued
 from tests.support.markdown import ROOT, blocks_of
 
@@ -36,7 +37,7 @@ class Nginx:
 
     def __init__(self, directory: Path, issued: Issued, *, grpc_address: str, http_address: str) -> None:
         self._directory = directory
-        self.port = _free_port()
+        self.port = free_port()
         (server,) = (block.text for block in blocks_of(ROOT / "docs" / "security.md") if block.language == "nginx")
         for documented, real in (
             ("listen 443 ", f"listen 127.0.0.1:{self.port} "),
@@ -74,9 +75,3 @@ class Nginx:
         except ConnectionError:
             return False
         return True
-
-
-def _free_port() -> int:
-    """A free port: nginx cannot listen on port 0 and say which one it got."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

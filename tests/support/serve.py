@@ -8,26 +8,24 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from runstream_bench import http_client
+from runstream_bench.server_process import COMMAND as COMMAND
+from runstream_bench.server_process import START_S, RunstreamProcess
 from runstream_service.database.embedded import DATABASE
 from runstream_service.database.postgres_files import cluster_name, processes_of, read_postmaster
 from tests.support.clusters import place_cluster
 from tests.support.preloaded import Preloaded
-
-COMMAND = (sys.executable, "-m", "runstream_service")
 
 
 def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -39,16 +37,16 @@ def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str
     return {**ours, **(extra or {})}
 
 
-class ServeProcess:
-    """Starts `runstream serve` on free ports and waits for its ready line. A context manager: leaves no process.
+class ServeProcess(RunstreamProcess):
+    """Starts `runstream serve` on free ports, with a data directory. A context manager: leaves no process.
 
         with ServeProcess(data_dir) as serve:
             connect(serve.grpc_address)
             serve.kill()
             serve.start()
 
-    A restart keeps the ports, so that clients find it again. Its PostgreSQL is a copy of one that was made before, and
-    its modules are imported already; with `fresh`, it does both itself, as it does for users.
+    Its PostgreSQL is a copy of one that was made before, and its modules are imported already; with `fresh`, it does
+    both itself, as it does for users.
     """
 
     def __init__(
@@ -60,66 +58,28 @@ class ServeProcess:
         command: Sequence[str] = COMMAND,
         fresh: bool = False,
     ) -> None:
+        self._stderr = tempfile.NamedTemporaryFile("w+b")  # noqa: SIM115 - closed in __exit__
+        options = ["--data-dir", str(data_dir), "--workers", os.environ.get("SERVE_WORKERS", "1"), *arguments]
+        variables = command_environment(environment)
+        super().__init__(Path(self._stderr.name), *options, command=command, environment=variables, stop_s=90)
         self.data_dir = data_dir
         self._fresh = fresh
-        self._command = list(command)
-        self.grpc_address = "127.0.0.1:0"
-        self.http_url = "http://127.0.0.1:0"
-        self.monitoring_url = self.http_url
-        self._arguments = list(arguments)
-        self._environment = command_environment(environment)
-        self._process: subprocess.Popen[str] | None = None
+        self._has_own_postgres = not ({"--database", "RUNSTREAM_DATABASE"} & {*arguments, *variables})
         self._parsed = 0
         self._records: list[dict[str, Any]] = []
-        self._stderr = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed in __exit__
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def start(self, *, timeout_s: float = 120) -> None:
-        """Starts and waits for the ready line. Raises RuntimeError with what the process said otherwise."""
+    def start(self, *, timeout_s: float = START_S) -> None:
+        """Returns when it is ready. Raises RuntimeError, with what the process said, if it does not get ready."""
         if not self._fresh and self._has_own_postgres and not (self.data_dir.exists() and any(self.data_dir.iterdir())):
             place_cluster(self.data_dir)
-        command = [*self._command, "serve", "--json-ready", "--data-dir", str(self.data_dir), "--log-format", "json"]
-        command += ["--workers", os.environ.get("SERVE_WORKERS", "1")]
-        command += ["--grpc-listen", self.grpc_address, "--http-listen", urlsplit(self.http_url).netloc]
-        files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": self._stderr}
-        command += self._arguments
-        if self._fresh or self._command != list(COMMAND):
-            self._process = subprocess.Popen(command, env=self._environment, text=True, **files)
-        else:
-            self._process = Preloaded(command, self._environment, **files)
-        assert self._process.stdout is not None
-        watchdog = threading.Timer(timeout_s, self._process.kill)
-        watchdog.start()
-        line = self._process.stdout.readline()
-        watchdog.cancel()
-        if not line:
-            self.wait()
-            raise RuntimeError(f"runstream serve did not get ready:\n{self.stderr}")
-        ready = json.loads(line)
-        self.grpc_address, self.http_url = ready["grpc"].removeprefix("grpcs://"), ready["http"]
-        self.monitoring_url = ready.get("monitoring", self.http_url)
+        super().start(timeout_s=timeout_s)
 
-    def terminate(self, *, timeout_s: float = 90) -> int:
-        """Sends SIGTERM; returns the exit code."""
-        assert self._process is not None
-        self._process.terminate()
-        return self.wait(timeout_s=timeout_s)
-
-    def kill(self) -> None:
-        """kill -9. The embedded PostgreSQL stays behind."""
-        assert self._process is not None
-        self._process.kill()
-        self.wait()
-
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Stops the process (SIGSTOP) during the block; whatever is sent to it waits."""
-        os.kill(self.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self.pid, signal.SIGCONT)
+    def _popen(self, command: Sequence[str], files: Mapping[str, Any]) -> subprocess.Popen[str]:
+        if self._fresh or command[: len(COMMAND)] != list(COMMAND):
+            return super()._popen(command, files)
+        return Preloaded(command, self._environment or {}, **files)
 
     def restart(self, *arguments: str) -> None:
         """SIGTERM, then a new start on the same ports, with additional arguments."""
@@ -133,14 +93,6 @@ class ServeProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def wait(self, *, timeout_s: float = 90) -> int:
-        """Waits for the end; returns the exit code."""
-        assert self._process is not None
-        code = self._process.wait(timeout_s)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        return code
-
     def __enter__(self) -> ServeProcess:
         try:
             self.start()
@@ -152,13 +104,7 @@ class ServeProcess:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        try:
-            if self.running:
-                self.terminate()
-            if self._process is not None:
-                self.wait()
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.stop()
         cluster = self.data_dir.resolve() / "postgres"
         for process in list(processes_of(cluster)):
             process.kill()
@@ -168,29 +114,9 @@ class ServeProcess:
     # -- what one can see of it --------------------------------------------------------------------------------------
 
     @property
-    def _has_own_postgres(self) -> bool:
-        return "--database" not in self._arguments and "RUNSTREAM_DATABASE" not in self._environment
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the service."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
     def worker_pids(self) -> list[int]:
         """The process ids of the workers, with --workers; oldest first."""
         return [child.pid for child in psutil.Process(self.pid).children() if _is_worker(child)]
-
-    @property
-    def memory_bytes(self) -> int:
-        """Resident memory of the service."""
-        return int(psutil.Process(self.pid).memory_info().rss)
 
     @property
     def postgres_pid(self) -> int | None:

@@ -6,15 +6,12 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runstream_bench import http_client
+from runstream_bench.server_process import ServerProcess, free_port
 from tests.support.serve import command_environment
 
 # Its schema takes ten seconds to make, once for each version.
@@ -47,26 +44,25 @@ def stock_server(*arguments: str, timeout_s: float = 110, place: Path | None = N
     template = stock_template()
     if template.exists():
         shutil.copyfile(template, database)
-    port = _free_port()
+    url = f"http://127.0.0.1:{(port := free_port())}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(directory / "artifacts")]
     command += arguments
-    log_file = directory / "log"
+    process = ServerProcess(
+        command,
+        directory / "log",
+        ready_url=f"{url}/health",
+        environment=mlflow_environment(),
+        directory=directory,
+        stop_s=20,
+    )
     try:
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                command, env=mlflow_environment(), cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_healthy(url, process, log_file, timeout_s)
-            if not template.exists():
-                _keep(database, template)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(20)
+        process.start(timeout_s=timeout_s)
+        if not template.exists():
+            _keep(database, template)
+        yield url
     finally:
+        process.stop()
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -75,26 +71,9 @@ def stock_template() -> Path:
     return _TEMPLATES / f"{importlib.metadata.version('mlflow')}.db"
 
 
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path, timeout_s: float) -> None:
-    give_up = time.monotonic() + timeout_s
-    while True:
-        with contextlib.suppress(OSError):
-            if http_client.get(url + "/health", timeout_s=5).status == 200:
-                return
-        if process.poll() is not None or time.monotonic() > give_up:
-            raise RuntimeError(f"mlflow server did not get ready:\n{log_file.read_text()}")
-        time.sleep(0.1)
-
-
 def _keep(database: Path, template: Path) -> None:
     """Nothing has been written yet but the schema and the Default experiment, whose artifacts are below no path."""
     template.parent.mkdir(parents=True, exist_ok=True)
     being_made = template.with_suffix(f".{os.getpid()}")
     shutil.copyfile(database, being_made)
     being_made.replace(template)
-
-
-def _free_port() -> int:
-    """A free port: `mlflow server` does not say which port it got for port 0."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

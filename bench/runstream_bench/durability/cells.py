@@ -19,8 +19,9 @@ from runstream.journal import Directory
 from runstream_bench.client_places import Place
 from runstream_bench.durability import programs
 from runstream_bench.durability.counting import Counts, Notes, count, read_notes, read_points
-from runstream_bench.durability.servers import Stack, is_over
+from runstream_bench.durability.servers import Stack
 from runstream_bench.durability.trackers import Tracker, clean_environment
+from runstream_bench.server_process import ends_within
 
 PROJECT = "durability"
 _PROGRAMS = Path(next(iter(programs.__path__)))
@@ -65,9 +66,9 @@ class Trainer:
 
     async def ended(self) -> None:
         """Returns when it has; kills it in the end."""
-        await is_over(self.process, _PATIENCE_S)
+        await ends_within(self.process, _PATIENCE_S)
         self.kill()
-        await is_over(self.process, _PATIENCE_S)
+        await ends_within(self.process, _PATIENCE_S)
 
     async def stop(self) -> None:
         """Both."""
@@ -138,7 +139,7 @@ class Cell:
         begun = time.monotonic()
         await self.sleep(seconds)
         assert self.stack.server is not None
-        await self.stack.server.start()
+        await self.stack.server.start_async()
         self.remark = f"the server was away for {time.monotonic() - begun:.0f} s"
 
     def _launch(self, name: str, **config: Any) -> Trainer:
@@ -164,7 +165,7 @@ class Cell:
         give_up = time.monotonic() + settle_s * self.scale
         if self.stack.directory and self.stack.server is not None:
             await self.sleep(settle_s)
-            await self.stack.server.stop()  # its repository is read as files
+            await self.stack.server.stop_async()  # its repository is read as files
         while True:
             counts = count([call for one in notes for call in one.calls], await self._read(notes))
             if not counts.lost or time.monotonic() > give_up or self.stack.directory:

@@ -46,8 +46,8 @@ async def kill_server(cell: Cell) -> None:
     assert cell.stack.server is not None
     for _ in range(2):
         await cell.sleep(4)
-        await cell.stack.server.kill()
-        await cell.stack.server.start()
+        await cell.stack.server.kill_async()
+        await cell.stack.server.start_async()
     await cell.sleep(6)
     await trainer.stop()
 
@@ -89,7 +89,7 @@ async def outage(cell: Cell) -> None:
     trainer = await cell.trainer()
     assert cell.stack.server is not None
     await cell.sleep(4)
-    await cell.stack.server.stop()
+    await cell.stack.server.stop_async()
     await cell.outage(OUTAGE_S)
     await cell.sleep(10)
     await trainer.stop()
@@ -100,7 +100,7 @@ async def ends_in_outage(cell: Cell) -> None:
     trainer = await cell.trainer()
     assert cell.stack.server is not None
     await cell.sleep(4)
-    await cell.stack.server.stop()
+    await cell.stack.server.stop_async()
     await cell.sleep(4)
     trainer.tell_to_end()
     await cell.outage(OUTAGE_S)

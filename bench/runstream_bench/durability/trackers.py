@@ -10,8 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from runstream_bench.durability.names import TRACKERS
-from runstream_bench.durability.servers import Program, Stack, free_port, postgres
+from runstream_bench.durability.servers import Stack, postgres, server_of
 from runstream_bench.mlflow_servers import database, environment
+from runstream_bench.server_process import free_port
 
 MLFLOW = ("mlflow==3.17.2", "psycopg2-binary==2.9.13")
 FASTTRACKML = ("FastTrackML==0.6.0", "mlflow==2.22.5")
@@ -75,7 +76,7 @@ async def _runstream(places: Places) -> Stack:
     command = [sys.executable, "-m", "runstream_service", "serve", "--log-format", "json", "--database"]
     command += [server_database.url, "--grpc-listen", f"127.0.0.1:{grpc}", "--http-listen", f"127.0.0.1:{http}"]
     command += ["--data-dir", str(directory / "data")]
-    server = Program(command, clean_environment(directory), directory, f"http://127.0.0.1:{http}/readyz")
+    server = server_of(command, clean_environment(directory), directory, f"http://127.0.0.1:{http}/readyz")
     journals = {"RUNSTREAM_DIR": str(places.local / "journals")}
     return Stack(f"127.0.0.1:{grpc}", server, server_database, environment=journals)
 
@@ -83,7 +84,7 @@ async def _runstream(places: Places) -> Stack:
 async def _runstream_mlflow(places: Places) -> Stack:
     stack = await _runstream(places)
     assert stack.server is not None
-    stack.address = stack.server.ready.removesuffix("/readyz")
+    stack.address = stack.server.ready_url.removesuffix("/readyz")
     return stack
 
 
@@ -106,7 +107,7 @@ def _mlflow_server(places: Places, more: tuple[str, ...]) -> Stack:
     command = [str(places.programs / "python"), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", *more]
     variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = Program(command, clean_environment(directory) | variables, directory, f"{url}/health")
+    server = server_of(command, clean_environment(directory) | variables, directory, f"{url}/health")
     return Stack(url, server, environment={"MLFLOW_DISABLE_TELEMETRY": "true"})
 
 
@@ -127,7 +128,7 @@ def _fml_server(places: Places, more: tuple[str, ...]) -> Stack:
     command = [str(places.programs / "fml"), "server", "--listen-address", f"127.0.0.1:{port}", *more]
     command += ["--default-artifact-root", str(directory / "artifacts")]
     ready = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
-    return Stack(url, Program(command, clean_environment(directory), directory, ready))
+    return Stack(url, server_of(command, clean_environment(directory), directory, ready))
 
 
 async def _trackio(places: Places) -> Stack:
@@ -140,7 +141,7 @@ async def _trackio_server(places: Places) -> Stack:
     ours = {"TRACKIO_DIR": str(directory / "trackio-server")}
     variables = {**ours, "TRACKIO_WRITE_TOKEN": "bench", "GRADIO_SERVER_PORT": str(port)}
     command = [str(places.programs / "trackio"), "show", "--host", "127.0.0.1"]
-    server = Program(command, clean_environment(directory) | variables, directory, f"http://127.0.0.1:{port}/version")
+    server = server_of(command, clean_environment(directory) | variables, directory, f"http://127.0.0.1:{port}/version")
     client = {"TRACKIO_DIR": str(places.local / "trackio"), "TRACKIO_WRITE_TOKEN": "bench"}
     return Stack(f"http://127.0.0.1:{port}", server, environment=client, reading=ours)
 
@@ -157,7 +158,7 @@ async def _aim_server(places: Places) -> Stack:
     directory, port = places.directory, free_port()
     command = [str(places.programs / "aim"), "server", "--yes", "--repo", str(repository), "--host", "127.0.0.1"]
     command += ["--port", str(port)]
-    server = Program(command, clean_environment(directory), directory, f"http://127.0.0.1:{port}/status/")
+    server = server_of(command, clean_environment(directory), directory, f"http://127.0.0.1:{port}/status/")
     return Stack(f"aim://127.0.0.1:{port}", server, directory=str(repository))
 
 
