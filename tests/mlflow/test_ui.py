@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.mlflow.training_constants import EPOCHS, SCRIPT
 from tests.mlflow.ui_page import IN_A_BROWSER, UiPage
+from tests.support import preloaded
 from tests.support.pages import keep_picture
+from tests.support.stock import mlflow_environment
 
 EXPERIMENT = "digits seen in a browser"
 pytestmark = IN_A_BROWSER
@@ -40,7 +41,8 @@ class Ui(UiPage):
 def trained(server: str) -> dict[str, Run]:
     """The runs of the training script, by their names."""
     command = [sys.executable, str(SCRIPT), server, EXPERIMENT]
-    subprocess.run(command, check=True, capture_output=True, timeout=250)
+    done = preloaded.run(command, mlflow_environment(), modules=preloaded.MLFLOW, timeout_s=250)
+    assert done.returncode == 0, done.stderr
     runs = mlflow.MlflowClient(server).search_runs([_experiment_id(server)])
     return {run.info.run_name: run for run in runs}
 

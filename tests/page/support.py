@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -18,6 +19,9 @@ _AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 _ISSUES = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
     .filter(({impact}) => impact === 'serious' || impact === 'critical')
     .map(({id, nodes}) => `${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(' | ')}`)"""
+
+
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +72,16 @@ def make_experiment(service: ServeProcess, name: str = "", *, token: str = "") -
 
 def serious_issues(page: Page) -> list[str]:
     """The barriers that axe-core finds on a page."""
-    page.evaluate(_AXE.read_text())
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE.read_text())
     return list(page.evaluate(_ISSUES))
+
+
+def serious_issues_in_both_themes(page: Page) -> dict[str, list[str]]:
+    """The barriers of a page in light and in dark, by theme; empty if there are none."""
+    issues = {}
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        issues[theme] = serious_issues(page)
+    return {theme: found for theme, found in issues.items() if found}

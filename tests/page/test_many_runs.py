@@ -23,7 +23,8 @@ WITH made AS (
 )
 INSERT INTO params (run_id, key, value) SELECT run_id, key, name FROM made, unnest(ARRAY['lr', 'hidden', 'seed']) key
 """
-# Scrolls to the end and back in small steps, one a frame, and notes what held the page up meanwhile.
+# Scrolls to the end and back, one step a frame, and notes what held the page up meanwhile. A step is longer than the
+# window, so that all rows in it are new.
 _SCROLL = """async () => {
     const table = document.querySelector('.table')
     const frame = () => new Promise(requestAnimationFrame)
@@ -32,7 +33,7 @@ _SCROLL = """async () => {
     new PerformanceObserver(note).observe({entryTypes: ['longtask']})
     const frames = []
     let most = 0
-    for (const step of [400, -800]) {
+    for (const step of [1200, -2400]) {
         for (let last = -1; table.scrollTop !== last;) {
             last = table.scrollTop
             const begun = performance.now()
@@ -76,7 +77,7 @@ def test_thousands_of_runs_scroll_without_a_stutter(many: Logged, tab: Opened) -
     cpu_ms = (_task_s(session) - begun) / found["frames"] * 1000
     print(found, f"{cpu_ms:.1f} ms of CPU a frame")
     assert found["most"] < 100, "a row is a node only while it is seen"
-    assert found["frames"] > 500
+    assert found["frames"] > 150
     # In CPU time, which other tests on this machine do not lengthen; and as people feel it, if nobody is in the way.
     assert cpu_ms < 50, found
     if os.getloadavg()[0] < (os.cpu_count() or 1) / 2:
