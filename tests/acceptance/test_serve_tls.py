@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import socket
 import ssl
-import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from runstream.v1 import ingest_pb2, query_pb2, query_pb2_grpc, run_pb2, run_pb2_grpc
 from runstream_bench import http_client
 from runstream_bench.load import append, batch_message
+from tests.support import preloaded
 from tests.support.authorities import Authority, Issued, SecretMount, channel_credentials, trusting
 from tests.support.databases import short_directory
 from tests.support.polling import until, until_now
@@ -418,7 +418,7 @@ def test_half_a_configuration_does_not_start(
     arguments = make(SecretMount(tmp_path / "tls"), Authority())
     command = [*COMMAND, "serve", "--data-dir", str(tmp_path / "data"), "--workers", workers, *arguments]
     command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=250, env=command_environment())
+    ended = preloaded.run(command, command_environment())
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(f"runstream: {said}")
     assert not (tmp_path / "data").exists()
