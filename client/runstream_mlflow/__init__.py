@@ -1,7 +1,7 @@
 """The entry points of the plugin for MLflow. MLflow loads all of them whenever it is imported, so this module imports
-nothing: what an entry point needs is imported when its scheme is used.
+nothing of runstream or MLflow: that happens when a scheme is used.
 
-MLflow's own builder for `http` and `https` stays in place, unless RUNSTREAM_MLFLOW_HTTP is 1 when MLflow is imported.
+For `http` and `https`, MLflow's own builder is kept, unless RUNSTREAM_MLFLOW_HTTP is 1 when MLflow is imported.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:
 
 
 def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
-    """The files of a run, as MLflow's own repository, which knows tracking URIs with the scheme http alone."""
+    """MLflow's own repository of a run's files, which only works with tracking URIs of the schemes http and https."""
     from runstream.mlflow.builders import mlflow_artifacts
 
     return mlflow_artifacts(artifact_uri, tracking_uri, registry_uri)
 
 
 class WorkspaceHeader:
-    """Adds the workspace of RUNSTREAM_WORKSPACE to MLflow's requests, where MLflow has none of its own."""
+    """Adds the workspace of RUNSTREAM_WORKSPACE to MLflow's requests, unless MLflow has a workspace itself."""
 
     def in_context(self) -> bool:
         """Whether the tracking URI is one of the plugin's."""
@@ -49,7 +49,7 @@ class WorkspaceHeader:
         return is_runstream(get_tracking_uri())
 
     def request_headers(self) -> dict[str, str]:
-        """The header, or none."""
+        """The header with the workspace; empty if there is none to add."""
         from runstream.mlflow.credentials import workspace_header
 
         return workspace_header()
@@ -66,7 +66,7 @@ def _http_with_journal(store_uri: str, artifact_uri: str | None = None) -> Any:
 
 
 def _http_of_mlflow(store_uri: str, artifact_uri: str | None = None) -> Any:
-    """What MLflow's own builder does, for versions of MLflow that have it elsewhere."""
+    """Does what MLflow's own builder does, for versions of MLflow that have it in another place."""
     from functools import partial
 
     from mlflow.store.tracking.rest_store import RestStore
@@ -76,7 +76,7 @@ def _http_of_mlflow(store_uri: str, artifact_uri: str | None = None) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Resolves the entry point of http and https: MLflow replaces its own builder with whatever this returns."""
+    """Resolves the entry point of http and https: MLflow replaces its own builder by what this returns."""
     if name != "http_tracking_store":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _takes_http():

@@ -187,7 +187,7 @@ def test_a_second_follower_of_the_same_directory_is_refused(client, logdir, foll
     second = follow()
     output, _ = second.communicate(timeout=30)
     assert second.returncode != 0
-    assert "another process uses the state" in output
+    assert "another process already follows this LOGDIR" in output
 
 
 def test_half_a_record_is_waited_for(client, logdir, bring):
@@ -284,7 +284,7 @@ def test_without_its_state_nothing_is_stored_twice(client, logdir, bring, journa
         file.scalars(0, {"loss": 1.0})
     bring()
     shutil.rmtree(journal_directory)
-    assert "is left alone" in bring(code=1).stderr
+    assert "is not imported" in bring(code=1).stderr
     assert steps(client, logdir) == [0]
 
 

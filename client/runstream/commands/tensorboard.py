@@ -1,4 +1,4 @@
-"""`runstream tensorboard`: options, and the loop around the follower."""
+"""Subcommand tensorboard: options, and the loop around the follower."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runstream.transport.transport import Transport
 
 _ROUND_S, _ROUND_ONCE_S = 0.5, 0.05
-_STUCK_S = 10.0  # with --once: how long the service may refuse everything
+_STUCK_S = 10.0  # with --once, how long the service may refuse everything before the command fails
 _LAST_ANSWERS_S = 5.0
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -30,17 +30,24 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 @click.command()
 @click.argument("logdir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--once", is_flag=True, help="Import what is there, and end. Exit code 1: something is damaged.")
-@click.option("--dry-run", is_flag=True, help="Only show the runs, ranks and keys that would be made.")
+@click.option("--dry-run", is_flag=True, help="Only show the runs, ranks and keys that would be imported.")
 @click.option("--experiment", help="The experiment of the runs.  [default: the name of LOGDIR]")
-@click.option("--run-from", default="", metavar="REGEX", help="Search a file's path below LOGDIR; group 1 is its run.")
-@click.option("--rank-from", default="", metavar="REGEX", help="The same for the rank.  [default: directories rank_N]")
 @click.option(
-    "--end-after", default="1h", show_default=True, help="End a run when nothing was written for so long: 90s, 30m, 6h."
+    "--run-from", default="", metavar="REGEX", help="Searched in each file's path below LOGDIR; group 1 is the run."
+)
+@click.option(
+    "--rank-from",
+    default="",
+    metavar="REGEX",
+    help="Searched in each file's path; group 1 is the rank.  [default: directories rank_N]",
+)
+@click.option(
+    "--end-after", default="1h", show_default=True, help="End a run when nothing was written for this long: 90s, 30m."
 )
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where to remember what was brought.  [default: in the directory of the journals]",
+    help="Where to remember what was imported.  [default: in the directory of the journals]",
 )
 @address_option
 def tensorboard(
@@ -105,7 +112,7 @@ def _follow(
         raise ValueError(str(error)) from error
     _end_as_with_ctrl_c()
     console = Console(stderr=True)
-    # A follower with nothing to do looks around a few times a second.
+    # A follower with nothing to do checks its files a few times a second.
     limits = Limits(poll_s=_ROUND_ONCE_S if once else _ROUND_S)
     with ConsoleReport(console, once=once) as report, runstream.Client(address) as client:
         transport = Transport(limits=limits, log=report.log)
@@ -144,7 +151,7 @@ def _loop(follower: Follower, transport: Transport, report: ConsoleReport, *, on
         except OSError as error:  # such as a full disk: everything waits in the event files
             if once:
                 raise
-            report.warn(f"waiting, as it cannot continue at the moment: {error}", "round")
+            report.warn(f"cannot continue at the moment, trying again: {error}", "round")
         report.show(follower.totals())
         if once:
             if follower.done:

@@ -1,4 +1,4 @@
-"""`runstream export`: series by series through the client, so that no read takes long and memory stays small."""
+"""`runstream export`: reads series by series through the client, so that no read takes long and memory stays small."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to export: a run, or all active runs of an experiment; into one file, or a directory with one for each."""
+    """What to export: a run, or all active runs of an experiment; into one file, or one file per run in a directory."""
 
     run_id: str | None
     experiment: str | None
@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(slots=True)
 class Exported:
-    """The written files, and the runs that could not be written, with the reasons."""
+    """How much was exported, and which runs failed, with the reasons."""
 
     points: int = 0
     runs: int = 0
@@ -63,7 +63,7 @@ def _export_to_file(
             done.points += _export_run(client, run, writer, progress)
         done.runs += 1
     except runstream.RunstreamError as error:
-        if error.retryable:  # the service is away, also for the next run
+        if error.retryable:  # the service is away, so the next run would fail as well
             raise
         done.failures[run.run_id] = error
 
@@ -86,8 +86,8 @@ def _export_run(client: runstream.Client, run: runstream.RunInfo, writer: Writer
 def _pieces(
     client: runstream.Client, run_id: str, key: str, rank: int, attempt: int
 ) -> Iterator[runstream.SeriesColumns]:
-    """The pieces of a series. It is only retried before its first piece was written, since a retry starts from the
-    beginning."""
+    """Yields the pieces of a series. A failed read is only repeated if nothing was yielded yet, since it begins with
+    the first point again."""
     for left in reversed(range(_TRIES)):
         begun = False
         try:

@@ -1,4 +1,4 @@
-"""Parquet and CSV files of points. A file is written under a temporary name and renamed when it is complete."""
+"""Writes points to Parquet and CSV files. A file has a temporary name until it is complete."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import runstream
 
 COLUMNS = ("experiment", "run_id", "run_name", "key", "rank", "attempt", "step", "time", "value")
 
-# Points of a row group, which takes 20 MB of memory while it is written.
+# How many points a row group has; it takes 20 MB of memory while it is written.
 _GROUP_POINTS = 262_144
 
 
 class Writer(Protocol):
-    """Takes pieces of series, one after another."""
+    """The interface of a file that pieces of series are added to."""
 
     def add(self, run: runstream.RunInfo, piece: runstream.SeriesColumns) -> None: ...
 
@@ -42,7 +42,7 @@ class CsvWriter:
         self._csv.writerows((*whose, *row) for row in rows)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Writes what is left, and closes the file."""
         self._file.close()
 
 
@@ -50,7 +50,7 @@ class ParquetWriter:
     """Writes names as dictionaries and times as microseconds in UTC, in row groups of bounded size."""
 
     def __init__(self, path: Path) -> None:
-        # Imported late: it only has to be installed to export Parquet.
+        # Imported here, as it only has to be installed to export Parquet.
         import pyarrow
         import pyarrow.parquet
 
@@ -64,7 +64,7 @@ class ParquetWriter:
         self._points = 0
 
     def add(self, run: runstream.RunInfo, piece: runstream.SeriesColumns) -> None:
-        """Keep the piece until a row group is full."""
+        """Adds a piece; writes when a row group is full."""
         arrow, count = self._arrow, len(piece)
         names = (run.experiment, run.run_id, run.name, piece.key)
         indexes = arrow.array(np.zeros(count, np.int32))
@@ -80,7 +80,7 @@ class ParquetWriter:
             self._write()
 
     def close(self) -> None:
-        """Write what is left, and the footer."""
+        """Writes what is left and the footer, and closes the file."""
         self._write()
         self._writer.close()
 
@@ -95,7 +95,7 @@ FORMATS: dict[str, Callable[[Path], Writer]] = {"parquet": ParquetWriter, "csv":
 
 
 class Output:
-    """A context manager that moves the file to its final name only if everything succeeded."""
+    """A context manager for a file, which gets its final name only if everything succeeded."""
 
     def __init__(self, path: Path, format_: str) -> None:
         self._path = path

@@ -19,7 +19,8 @@ _FORM = "runstream://host:50051, or runstream://host:50051?http=host:5000; with 
 
 @dataclass(frozen=True)
 class Address:
-    """`grpc` is host:port, with TLS grpcs://host:port; `http_url` has a scheme and no slash at its end."""
+    """The two addresses of a service. `grpc` is host:port, with TLS grpcs://host:port; `http_url` has a scheme, and no
+    slash at its end."""
 
     grpc: str
     http_url: str
@@ -31,13 +32,13 @@ def is_runstream(uri: str | None) -> bool:
 
 
 def of_runstream_uri(uri: str, environ: Mapping[str, str]) -> Address:
-    """Both addresses of `runstream://host:port`, and of `runstreams://host:port`, where both speak TLS. HTTP is at the
-    same host, port 5000, unless the query or the environment says otherwise. Raises ValueError, which says what is
-    wrong with the URI."""
+    """Both addresses of `runstream://host:port`, or of `runstreams://host:port`, where both use TLS. HTTP is at the
+    same host, port 5000, unless the query or the environment names another address. Raises ValueError, which says what
+    is wrong with the URI."""
     parts = urlsplit(uri)
     host, port = _host_and_port(parts.netloc, uri)
     if parts.path.strip("/") or parts.fragment:
-        raise ValueError(f"tracking URI {uri!r}: nothing may follow the host but ?http=...; expected {_FORM}")
+        raise ValueError(f"tracking URI {uri!r}: only ?http=... may follow host and port; expected {_FORM}")
     query = parse_qs(parts.query, keep_blank_values=True)
     unknown = sorted(query.keys() - {"http"})
     if unknown:
@@ -49,8 +50,8 @@ def of_runstream_uri(uri: str, environ: Mapping[str, str]) -> Address:
 
 
 def of_http_uri(uri: str, environ: Mapping[str, str]) -> Address:
-    """Both addresses of `http://host:port`: gRPC is at RUNSTREAM_ADDRESS, else at the same host, port 50051, with TLS
-    if the URI has it. Raises ValueError."""
+    """Both addresses of `http://host:port` or `https://host:port`: gRPC is at RUNSTREAM_ADDRESS, else at the same host,
+    port 50051, with TLS if the URI has it. Raises ValueError."""
     parts = urlsplit(uri)
     host, _ = _host_and_port(parts.netloc.rpartition("@")[2], uri)
     usual = f"{_TLS if parts.scheme.lower() == 'https' else ''}{host}:{_GRPC_PORT}"
@@ -59,8 +60,8 @@ def of_http_uri(uri: str, environ: Mapping[str, str]) -> Address:
 
 
 def http_url_of(address: str, http: str) -> str:
-    """The address over HTTP of the service at a gRPC address: `http` if it is set, else the same host with
-    port 5000, and with TLS if the gRPC address has it. Raises ValueError."""
+    """The HTTP URL of the service at a gRPC address: `http` if it is set, else the same host with port 5000, with TLS
+    if the gRPC address has it. Raises ValueError."""
     tls = address.startswith(_TLS)
     if http:
         return _http_url(http, tls=tls)
@@ -69,14 +70,15 @@ def http_url_of(address: str, http: str) -> str:
 
 
 def http_url_here(address: str, environ: Mapping[str, str]) -> str:
-    """The same, as the environment or the login says. Raises ValueError."""
+    """The HTTP URL of the service at a gRPC address, as the environment or the login names it, else as `http_url_of`
+    derives it. Raises ValueError."""
     login = stored_login(environ)
     of_login = login.http_url if login.address == address else ""
     return http_url_of(address, environ.get(HTTP_VARIABLE, "").strip() or of_login)
 
 
 def uri_with_token(http_url: str, token: str) -> str:
-    """A tracking URI of MLflow with a token in it, which its clients send as a password; the user name does not
+    """A tracking URI of MLflow that contains a token. MLflow's clients send it as a password; the user name does not
     matter."""
     parts = urlsplit(http_url)
     return urlunsplit(parts._replace(netloc=f"token:{token}@{parts.netloc.rpartition('@')[2]}"))

@@ -1,7 +1,7 @@
 """Credentials for MLflow's own repository of files.
 
-It makes each request with what `get_default_host_creds` says, which it calls in a dozen places and which knows MLflow's
-variables alone. So that function is replaced in its two modules, for hosts that the plugin was used with.
+It takes the credentials of each request from `get_default_host_creds`, which it calls in a dozen places and which only
+knows MLflow's variables. So this function is replaced in its two modules, for hosts that the plugin is used with.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _of_hosts: dict[str, _HostCreds] = {}  # by host and port
 
 
 def use_for_files(address: Address) -> None:
-    """From now on, files of this service are asked for as its runs are."""
+    """Lets requests for files of this service use the plugin's credentials from now on."""
     host = urlsplit(address.http_url).netloc
     if host in _of_hosts:
         return

@@ -1,4 +1,4 @@
-"""What the entry points call. MLflow keeps one store for each tracking URI."""
+"""Builds the stores and repositories for the entry points. MLflow keeps one store for each tracking URI."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from runstream.mlflow.credentials import endpoint_of, host_creds
 
 
 def tracking_store(store_uri: str) -> Any:
-    """The store of `runstream://host:port`."""
+    """The tracking store of `runstream://host:port`. Raises MlflowException for a URI of another form."""
     return _store(_checked(store_uri))
 
 
 def http_tracking_store(store_uri: str) -> Any:
-    """The store of `http://host:port` where RUNSTREAM_MLFLOW_HTTP=1."""
+    """The tracking store of `http://host:port` where RUNSTREAM_MLFLOW_HTTP=1. Raises MlflowException for a URI of
+    another form."""
     try:
         return _store(of_http_uri(store_uri, os.environ))
     except ValueError as error:
@@ -27,7 +28,7 @@ def http_tracking_store(store_uri: str) -> Any:
 
 
 def registry_store(store_uri: str) -> Any:
-    """MLflow's own registry over HTTP."""
+    """MLflow's own model registry over HTTP, with the plugin's credentials."""
     from mlflow.store.model_registry.rest_store import RestStore
 
     address = _checked(store_uri)
@@ -35,7 +36,7 @@ def registry_store(store_uri: str) -> Any:
 
 
 def mlflow_artifacts(artifact_uri: str, tracking_uri: str | None, registry_uri: str | None) -> Any:
-    """MLflow's own repository of files, with the address over HTTP in place of our own tracking URI."""
+    """MLflow's own repository of files, with the HTTP URL instead of a tracking URI of the plugin."""
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from mlflow.tracking._tracking_service.utils import get_tracking_uri
 

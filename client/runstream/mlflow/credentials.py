@@ -1,7 +1,7 @@
-"""Who calls, for both ways of the plugin: gRPC for the journal, and HTTP for the rest of MLflow's API.
+"""Credentials for both connections of the plugin: gRPC for the journal, and HTTP for the rest of MLflow's API.
 
-Each side knows variables of its own, and takes those of the other where it has none: a script that worked with MLFLOW_*
-continues to work with the plugin, and one with RUNSTREAM_* needs no MLFLOW_*.
+Each has variables of its own, and uses those of the other where it has none: a script that worked with MLFLOW_* also
+works with the plugin, and one with RUNSTREAM_* needs no MLFLOW_*.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _USERNAME, _PASSWORD, _TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASS
 
 
 def settings_of(address: Address, environ: Mapping[str, str] = os.environ) -> Settings:
-    """For journals: as `start_run` has them, with the token in the tracking URI before all others, and MLflow's after
-    them."""
+    """The settings of journals: those of `start_run`, but a token in the tracking URI comes first, and MLflow's
+    variables last. Raises ValueError."""
     settings = _settings.from_environment(address.grpc, environ)
     credentials = settings.endpoint.credentials
     password = unquote(urlsplit(address.http_url).password or "")
@@ -43,8 +43,8 @@ def settings_of(address: Address, environ: Mapping[str, str] = os.environ) -> Se
 
 
 def host_creds(address: Address, endpoint: Endpoint, host: str = "") -> Any:
-    """What MLflow calls HTTP with: its own, and ours where it has none. `host`: a URL below that of the service. Called
-    for each request; the token is read again."""
+    """The credentials of MLflow's HTTP requests: its own, and the plugin's where it has none. `host`: a URL below that
+    of the service. Called for each request, so that the token is read again."""
     from mlflow.utils.credentials import get_default_host_creds
 
     creds = get_default_host_creds(host or address.http_url)
@@ -61,12 +61,13 @@ def host_creds(address: Address, endpoint: Endpoint, host: str = "") -> Any:
 
 
 def endpoint_of(address: Address, environ: Mapping[str, str] = os.environ) -> Endpoint:
-    """Ours, for `host_creds`."""
+    """The endpoint with the plugin's credentials, for `host_creds`."""
     return _settings.from_environment(address.grpc, environ).endpoint
 
 
 def workspace_header(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The workspace of RUNSTREAM_WORKSPACE or runstream.toml, unless MLflow has one of its own."""
+    """The header with the workspace of RUNSTREAM_WORKSPACE or runstream.toml; empty if MLflow has a workspace
+    itself."""
     if current_workspace():
         return {}
     workspace = _settings.from_environment(None, environ).endpoint.credentials.workspace
@@ -74,7 +75,7 @@ def workspace_header(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def current_workspace() -> str:
-    """That of `mlflow.set_workspace` or MLFLOW_WORKSPACE; MLflow before 3.10 has none."""
+    """The workspace of `mlflow.set_workspace` or MLFLOW_WORKSPACE; empty if there is none, as before MLflow 3.10."""
     try:
         from mlflow.utils.workspace_context import get_request_workspace
     except ImportError:

@@ -1,4 +1,4 @@
-"""MLflow's checks, made where a value is logged: when a journal is sent, no caller is left who could get the error.
+"""MLflow's checks, made where a value is logged: when a journal is sent, there is no caller left to raise to.
 
 The rules and messages are those of MLflow's server, from the installed MLflow. Everything here raises MlflowException
 with INVALID_PARAMETER_VALUE.
@@ -27,7 +27,7 @@ _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 def checked_point(metric: Any, path: str = "") -> Point:
-    """A metric of MLflow as a point; `path` is its place in a batch."""
+    """Converts a metric of MLflow to a point; `path` is its place in a batch, for messages."""
     _validate_metric(metric.key, metric.value, metric.timestamp, metric.step, path=path)
     prefix = f"{path}." if path else ""
     step = _whole(metric.step, f"{prefix}step")
@@ -39,7 +39,7 @@ def checked_point(metric: Any, path: str = "") -> Point:
 def checked_batch(
     metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
 ) -> tuple[list[Point], dict[str, str], dict[str, str]]:
-    """A batch, with MLflow's limits of its size; no param may be in it twice."""
+    """Converts a batch to points, params and tags. MLflow limits its size, and no param may be in it twice."""
     _validate_batch_log_limits(metrics, params, tags)
     points = [checked_point(metric, f"metrics[{index}]") for index, metric in enumerate(metrics)]
     good_params = dict(checked_param(param, f"params[{index}]") for index, param in enumerate(params))
@@ -61,7 +61,7 @@ def checked_tag(tag: Any, path: str = "") -> tuple[str, str]:
 
 
 def param_changed(run_id: str, changes: Mapping[str, tuple[str, str]], *, in_batch: bool) -> MlflowException:
-    """MLflow's error for params that have other values."""
+    """MLflow's error for params that already have other values: key -> (stored value, new value)."""
     if in_batch:
         rows = [{"key": key, "old_value": old, "new_value": new} for key, (old, new) in changes.items()]
         details = f"Params were already logged='{rows}' for run ID='{run_id}'."
@@ -94,7 +94,8 @@ def _whole(number: Any, path: str) -> int:
 
 
 def _time_unix_us(timestamp: int) -> int:
-    """Milliseconds; microseconds and nanoseconds are recognised by their size, as the service does."""
+    """MLflow's timestamp, in milliseconds, as microseconds. Microseconds and nanoseconds are recognised by their size,
+    as the service does."""
     if timestamp > _MAX_TIMESTAMP_MS:
         timestamp //= 1_000 if timestamp <= 1_000 * _MAX_TIMESTAMP_MS else 1_000_000
     return timestamp * 1_000

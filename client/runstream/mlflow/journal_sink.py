@@ -1,7 +1,7 @@
-"""The plugin's sink: a run handle for each run that is logged to, which writes to a journal as `start_run`'s does.
+"""The plugin's sink: a run handle for each run that is logged to, which writes to a journal like that of `start_run`.
 
-A process that logs to many runs has a bounded number of handles open; further runs end the one that was used least
-recently, which is opened again when it is needed.
+A process that logs to many runs has a bounded number of handles. For a further run, the handle that was opened first is
+closed; it is opened again when it is needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runstream.mlflow.address import Address
 from runstream.mlflow.credentials import settings_of
 from runstream.run import Run, open_handle
 
-# Rank and attempt of points of MLflow's API, whichever way they come.
+# Rank and attempt of all points of MLflow's API, over HTTP or through the plugin.
 _RANK, _ATTEMPT = -1, 0
 _MAX_OPEN = 128
 
@@ -32,13 +32,13 @@ class _Handle:
         self.run = run
         self.lock = threading.Lock()  # so that nothing is logged to a handle that is being closed
         self.closed = False
-        self.writes = 0  # counts them
-        self.settled = 0  # the count of writes that are answered for certain
-        self.last: dict[str, Point] = {}  # by key
+        self.writes = 0  # how many there were
+        self.settled = 0  # how many of them are certainly answered
+        self.last: dict[str, Point] = {}  # the last point by key
 
     def log(self, points: Sequence[Point]) -> None:
-        """Logs points, each of them once: MLflow drops one that is equal to another in key, value, step and time, as
-        scripts that log twice within a millisecond make them."""
+        """Logs points, but not one that is equal to the last one of its key. MLflow drops points with equal key, value,
+        step and time, which scripts make that log twice within a millisecond."""
         log, last = self.run.log, self.last
         for point in points:
             key, value, step, time_unix_us = point
@@ -52,28 +52,28 @@ class JournalSink:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        settings_of(address)  # what is wrong is said now
+        settings_of(address)  # so that wrong settings raise here and not at the first write
         self._lock = threading.Lock()
         self._handles: OrderedDict[str, _Handle] = OrderedDict()
         os.register_at_fork(after_in_child=self._in_forked_child)
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Takes points. Never waits, never raises."""
+        """Logs points of a run. Never waits, never raises."""
         with self._writing(run_id) as handle:
             handle.log(points)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Takes params. Never waits, never raises."""
+        """Logs params of a run. Never waits, never raises."""
         with self._writing(run_id) as handle:
             handle.run.log_params(params)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Takes tags. Never waits, never raises."""
+        """Sets tags of a run. Never waits, never raises."""
         with self._writing(run_id) as handle:
             handle.run.set_tags(tags)
 
     def pending(self) -> Sequence[str]:
-        """Runs with writes that may not be answered."""
+        """The ids of runs with writes that may not be answered yet."""
         return [run_id for run_id, handle in list(self._handles.items()) if handle.settled < handle.writes]
 
     def flush(self, run_id: str, timeout_s: float) -> bool:
@@ -88,7 +88,7 @@ class JournalSink:
         return answered
 
     def close(self, run_id: str) -> None:
-        """Ends the handle; what it has in its journal is sent. Does not wait."""
+        """Closes the handle of a run without waiting; what is in its journal is sent."""
         with self._lock:
             handle = self._handles.pop(run_id, None)
         if handle is not None:
@@ -113,7 +113,7 @@ class JournalSink:
         return handle
 
     def _open(self, run_id: str) -> Run:
-        settings = settings_of(self._address)  # the workspace may be another one by now
+        settings = settings_of(self._address)  # again, as the workspace may have changed
         now = time.time_ns() // 1_000
         joining = Joining(
             Identity(run_id, _RANK, _ATTEMPT, shared=True),
@@ -129,14 +129,14 @@ class JournalSink:
         return open_handle(joining, settings, handle_id=uuid.uuid4().hex)
 
     def _in_forked_child(self) -> None:
-        """The handles continue there as the same producers' successors. A thread of the parent may hold the locks."""
+        """Makes new locks, as a thread of the parent may hold the old ones. The handles open journals of their own."""
         self._lock = threading.Lock()
         for handle in self._handles.values():
             handle.lock = threading.Lock()
 
 
 class _Writing:
-    """A block that writes to a handle, which is not closed meanwhile. (As a class: a generator takes longer.)"""
+    """A block that writes to a handle, which is not closed meanwhile. (A class, as a generator would be slower.)"""
 
     def __init__(self, sink: JournalSink, run_id: str) -> None:
         self._sink = sink

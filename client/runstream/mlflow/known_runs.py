@@ -1,8 +1,8 @@
 """Which runs exist and what params they have, as far as this process knows.
 
-A write into the journal is answered before the service has seen it. So that MLflow's callers get their errors where
-they expect them, the process remembers the runs that it created or read: a write to a run that does not exist, and
-another value of a param, are refused at once. What other processes wrote meanwhile, the service refuses later.
+A write returns before the service has seen it. So that errors are raised where MLflow raises them, the process
+remembers the runs that it has created or read: a write to a run that does not exist, or another value of a param, is
+refused at once. Conflicts with other processes are refused by the service later.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KnownRuns:
         return run_id in self._params
 
     def learn(self, run_id: str, params: Mapping[str, str]) -> None:
-        """The run exists, is active, and has these params."""
+        """Notes that a run exists, is active, and has these params."""
         with self._lock:
             self._params[run_id] = dict(params)
             self._params.move_to_end(run_id)
@@ -43,12 +43,12 @@ class KnownRuns:
                 self._params.popitem(last=False)
 
     def forget(self, run_id: str) -> None:
-        """The run was deleted or restored: the next write reads it again."""
+        """Forgets a run that was deleted or restored, so that the next write reads it again."""
         with self._lock:
             self._params.pop(run_id, None)
 
     def forget_all(self) -> None:
-        """Runs were deleted or restored, and it is not known which."""
+        """Forgets all runs, as some were deleted or restored."""
         with self._lock:
             self._params.clear()
 

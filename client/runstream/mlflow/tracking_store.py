@@ -26,9 +26,9 @@ _LOOKUP_TIMEOUT_S = 5
 
 
 class RunstreamStore(RestStore):  # type: ignore[misc]  # types of MLflow are not followed
-    """Signatures and results are those of RestStore. Writes return when they are in the journal, and never fail because
-    the service is away. Metrics of a logged model go over HTTP: they are two things, a point of the run and a metric of
-    the model."""
+    """Signatures and results are those of RestStore. Writes return at once, as a thread writes them to the journal, and
+    never fail because the service is away. Metrics of a logged model go over HTTP, as each is both a point of the
+    run and a metric of the model."""
 
     def __init__(self, get_host_creds: Callable[[], Any], sink: MetricSink) -> None:
         super().__init__(get_host_creds)
@@ -93,15 +93,15 @@ class RunstreamStore(RestStore):  # type: ignore[misc]  # types of MLflow are no
             raise param_changed(run_id, error.changes, in_batch=in_batch) from None
         self._sink.log_params(run_id, params)
 
-    # -- which runs there are ----------------------------------------------------------------------------------------
+    # -- which runs exist --------------------------------------------------------------------------------------------
 
     def _check_run(self, run_id: str) -> None:
-        """Raises what MLflow's server answers for a run that does not exist or is deleted, if that can be known."""
+        """Raises MLflow's error for a run that does not exist or is deleted, if that is known or can be asked."""
         if run_id not in self._runs:
             self._look_up(run_id)
 
     def _look_up(self, run_id: str) -> None:
-        """Asks for the run once. Without an answer the write is accepted: the service refuses it later if it must."""
+        """Asks for the run once. Without an answer the write is accepted, and the service may refuse it later."""
         try:
             response = http_request(
                 self.get_host_creds(),
@@ -155,7 +155,7 @@ class RunstreamStore(RestStore):  # type: ignore[misc]  # types of MLflow are no
         super().delete_tag(run_id, key)
 
     def update_run_info(self, run_id: str, run_status: Any, end_time: Any, run_name: Any) -> Any:
-        """A run that has ended still takes what is in the journal, so a slow journal does not keep it from ending."""
+        """Ends the run even if its journal is not sent in time, as a run that has ended still accepts points."""
         arrived = self._flush_or_warn(run_id)
         info = super().update_run_info(run_id, run_status, end_time, run_name)
         if arrived and run_status is not None and RunStatus.is_terminated(run_status):
@@ -187,13 +187,13 @@ class RunstreamStore(RestStore):  # type: ignore[misc]  # types of MLflow are no
             self._flush(run_id)
 
     def _flush(self, run_id: str) -> None:
-        """Waits until the service has what this process logged for a run. Raises MlflowException if it takes longer
-        than a request of MLflow may take."""
+        """Waits until the service has stored what this process has logged for a run. Raises MlflowException if that
+        takes longer than a request of MLflow may take."""
         timeout_s = MLFLOW_HTTP_REQUEST_TIMEOUT.get()
         if not self._sink.flush(run_id, timeout_s):
             raise MlflowException(
-                f"Metrics, params or tags of run {run_id} did not reach the service within {timeout_s} s, so an answer "
-                "would lack them. They are in the journal and are sent when the service can be reached; "
+                f"Metrics, params or tags of run {run_id} did not reach the service within {timeout_s} s, so the "
+                "result would lack them. They are in the journal and are sent when the service can be reached; "
                 "`runstream doctor` says what is wrong.",
                 TEMPORARILY_UNAVAILABLE,
             )
@@ -212,12 +212,12 @@ class RunstreamStore(RestStore):  # type: ignore[misc]  # types of MLflow are no
 
 
 def _model_of(metric: Any) -> str | None:
-    """Clients of MLflow 2 know no models of metrics."""
+    """The id of the model that a metric belongs to; None if there is none, as in MLflow 2."""
     return getattr(metric, "model_id", None)
 
 
 class _Operation:
-    """What MLflow expects of a future."""
+    """The part of a future's interface that MLflow uses."""
 
     def __init__(self, wait: Callable[[], None]) -> None:
         self._wait = wait

@@ -13,8 +13,8 @@ NO_LIMIT = 1 << 62
 
 
 def read_chunk(path: Path, offset: int, size: int, reader: EventReader, max_points: int = NO_LIMIT) -> Contents:
-    """What follows in the file, whose size is `size`, at this offset; `end` is 0 if that is no whole record yet.
-    Records that are longer than a chunk are read whole; those beyond MAX_RECORD_BYTES are skipped. Raises OSError."""
+    """Reads the next chunk of a file of this size, from this offset on; `end` is 0 if there is no complete record yet.
+    A record that is longer than a chunk is read as a whole; one beyond MAX_RECORD_BYTES is skipped. Raises OSError."""
     left, chunk = size - offset, _CHUNK_BYTES
     with open(path, "rb", buffering=0) as file:
         while True:
@@ -27,7 +27,7 @@ def read_chunk(path: Path, offset: int, size: int, reader: EventReader, max_poin
                 contents.end = needed if needed <= left else 0
                 return contents
             if chunk > MAX_RECORD_BYTES:
-                contents.end = chunk - MAX_RECORD_BYTES  # a record that begins before it would be whole
-                contents.damage.append(Damage(0, contents.end, "no record"))
+                contents.end = chunk - MAX_RECORD_BYTES  # a record that begins before this would be complete
+                contents.damage.append(Damage(0, contents.end, "bytes that are not a record"))
                 return contents
             chunk *= 4

@@ -1,4 +1,4 @@
-"""What would be made of a directory, without a service and without a change."""
+"""Finds out which runs a directory would become, without a service and without changing anything."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Found:
 
 @dataclass
 class Plan:
-    """All of them, and what is damaged or left out."""
+    """The runs and ranks of a directory, and what is damaged or left out."""
 
     found: list[Found]
     problems: list[str]
 
 
 def plan(logdir: Path, layout: Layout) -> Plan:
-    """Reads all event files."""
+    """Reads all event files of a directory."""
     problems: dict[str, str] = {}
     found: dict[tuple[str, int], Found] = {}
     for path in sorted(find_event_files(logdir, problems)):

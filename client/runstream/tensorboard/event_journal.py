@@ -1,7 +1,7 @@
-"""One event file, as a journal that the transport brings to the service.
+"""One event file, as a journal that the transport sends.
 
-The transport asks for records when it has room, so nothing is read ahead and nothing is kept in memory. What is
-returned is in the state first: see the package's docstring.
+The transport asks for records when it has room, so nothing is read ahead, and nothing is kept in memory. Records are in
+the state before they are returned: see the package's docstring.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _PROBLEM_CHARACTERS = 2_000
 
 
 class EventJournal:
-    """Read by the transport's thread; `ending` may be set, and `path` changed, by another one."""
+    """An event file with the interface of a journal. The transport's thread reads it; another thread may set `ending`,
+    and change `path`."""
 
     def __init__(
         self,
@@ -45,9 +46,9 @@ class EventJournal:
         self.create = create
         self.file = file
         self.damage: list[JournalDamage] = []
-        self.finished = False  # everything was read, and nothing more will be
+        self.finished = False  # everything was read, and nothing more will be read
         self.closed = False  # everything is settled
-        self.ending = False  # nothing more is to be read than what is there
+        self.ending = False  # read only what is in the file now
         self.position = file.position._replace(finished=False)
         self._logdir = logdir
         self._state = state
@@ -57,13 +58,13 @@ class EventJournal:
         self._again = deque(record for record in state.records(file.file_id) if record.sequence > self.position.records)
         self._inode = 0
         self.path = file.path
-        self.read_size = 0  # the file has no more whole records up to this size
-        self.replaced = False  # another file has its name
+        self.read_size = 0  # up to this size, the file has no further complete records
+        self.replaced = False  # another file has its name now
 
-    # For the transport.
+    # Called by the transport.
 
     def read(self, max_bytes: int) -> list[Record]:
-        """The next records."""
+        """The next records, about `max_bytes` of them; [] if there is none at the moment."""
         if self.finished:
             return []
         if self.position.records == 0 and self._again and self._again[0].kind == RecordType.CREATE:
@@ -74,10 +75,10 @@ class EventJournal:
         except FileNotFoundError:
             if self.ending:
                 self._fail("the file is gone") if self._again else self._finish()
-            return []  # it was renamed, and will be found
+            return []  # if it was renamed, the follower will find it
 
     def is_complete(self) -> bool:
-        """Whether everything was read and nothing will come."""
+        """Whether everything was read and nothing more will be read."""
         return self.finished
 
     def writer_alive(self) -> bool:
@@ -85,18 +86,18 @@ class EventJournal:
         return not self.finished
 
     def save(self, position: Position) -> None:
-        """The transport has brought it so far."""
+        """Saves how far the transport has sent the file."""
         self._state.save_position(self.file.file_id, position)
         self.position = position
 
     def close(self) -> None:
-        """The transport is done with it."""
+        """Called by the transport when everything is settled."""
         self.closed = True
 
     # Reading.
 
     def _read_again(self, max_bytes: int) -> list[Record]:
-        """Records that were cut before this process began: from the same bytes, with the same numbers."""
+        """Records of an earlier process: read again from the same bytes, with the same numbers."""
         records: list[Record] = []
         while self._again and max_bytes > 0:
             row = self._again[0]
@@ -115,7 +116,7 @@ class EventJournal:
         return records
 
     def _batch_again(self, row: JournalRecord) -> bytes | None:
-        """None if the bytes are not there any more."""
+        """The payload of a batch of an earlier process; None if the file does not have these points any more."""
         path, wanted = self._logdir / self.path, row.skip + row.points
         contents = read_chunk(path, row.start, os.stat(path).st_size, self._reader, wanted)
         points = contents.points
@@ -151,7 +152,7 @@ class EventJournal:
         return self._take(contents)
 
     def _take(self, contents: Contents) -> list[Record]:
-        """Cuts what was read into records, writes them to the state, and returns them."""
+        """Divides what was read into records, writes them to the state, and returns them."""
         points, known, base = contents.points, len(self.keys), self.file.end_offset
         rows = list(self._rows(contents))
         for damage in contents.damage:
@@ -164,7 +165,7 @@ class EventJournal:
             last_batch=self.file.last_batch + sum(row.kind == RecordType.BATCH for row in rows),
         )
         self._state.advance(file, rows, new_keys, _last_steps(points), max(times, default=None))
-        self.file = file  # not before it is in the state: otherwise a chunk would be left out after an error
+        self.file = file  # only when it is in the state: otherwise a chunk would be skipped after an error
         self.keys.update(enumerate(new_keys, known))
         records, at = [], 0
         for row in rows:
@@ -185,17 +186,18 @@ class EventJournal:
                 sequence += 1
                 yield JournalRecord(sequence, kind, payload=json.dumps({key: value}, ensure_ascii=False))
 
-    # Its end.
+    # The end of the file.
 
     def _finish(self) -> None:
         self.finished = True
 
     def _judge_rest(self, left: int) -> None:
-        """The bytes at the end are no whole record. One that is half-written is what a kill leaves, and no damage."""
+        """Reports bytes at the end that are not the beginning of a record. (A kill leaves a half-written record, which
+        is not damage.)"""
         with open(self._logdir / self.path, "rb") as file:
             header = os.pread(file.fileno(), HEADER_BYTES, self.file.end_offset)
         if len(header) == HEADER_BYTES and self._reader.framer.needed_bytes(header) == HEADER_BYTES:
-            self._problem(f"the last {left} bytes, from {self.file.end_offset} on, are no record")
+            self._problem(f"the last {left} bytes, from {self.file.end_offset} on, are not a record")
             self._state.set_problem(self.file.file_id, self.file.problem)
 
     def _fail(self, what: str) -> None:
@@ -213,8 +215,8 @@ class EventJournal:
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a file, by which it is recognised: those of its first record. Empty if that is not there yet.
-    Raises OSError."""
+    """The first bytes of a file, by which it is recognised: those of its first record, up to 256. Empty if the record
+    is not complete yet. Raises OSError."""
     with open(path, "rb") as file:
         data = file.read(_HEAD_BYTES)
     needed = min(_HEAD_BYTES, RecordFramer().needed_bytes(data))
@@ -222,7 +224,7 @@ def read_head(path: Path) -> bytes:
 
 
 def _points_before(starts: array[int], at: int) -> int:
-    """How many points of the record that has the point `at` come before it."""
+    """How many points before the point `at` come from the same record."""
     count = 0
     while count < at and starts[at - count - 1] == starts[at]:
         count += 1
@@ -230,7 +232,7 @@ def _points_before(starts: array[int], at: int) -> int:
 
 
 def _last_steps(points: Points) -> dict[int, int]:
-    """The highest step by index of the key."""
+    """The highest step of each key, by the key's index."""
     if not len(points):
         return {}
     indexes = np.frombuffer(points.key, np.uint32)
@@ -240,7 +242,7 @@ def _last_steps(points: Points) -> dict[int, int]:
 
 
 def _encode(row: JournalRecord, points: Points, times: array[int], at: int) -> bytes:
-    """The payload of a BATCH: the points from `at` on."""
+    """The payload of a BATCH with the points from `at` on."""
     end = at + row.points
     return encode_batch(
         row.batch,

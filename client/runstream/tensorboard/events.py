@@ -1,11 +1,11 @@
-"""What the records of event files say: scalars, hyperparameters and texts. Everything else is passed over.
+"""Reads the content of event files: scalars, hyperparameters and texts. Everything else is skipped.
 
 The messages are TensorFlow's `Event` and TensorBoard's `HParamsPluginData`, read field by field as protobuf encodes
 them; the numbers below are those of their fields. Scalars come in two forms: `simple_value` (TensorFlow 1, PyTorch),
 and a tensor with one element (the plugin `scalars` of TensorFlow 2).
 
-A file repeats itself: the events of one tag differ only in time, step and the four bytes of the value. So the first
-event of a shape is parsed, and the later ones are recognised by their other bytes, which is several times as fast.
+Events of one tag differ only in time, step and the four bytes of the value. So only the first event of a shape is
+parsed; later ones are recognised by their other bytes, which is several times as fast.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SESSION_START = 1
 
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 19: "<f2", 22: "<u4", 23: "<u8"}
 _STRING = 7
-# Where TensorProto has elements that are not in tensor_content: field, and how one element is encoded.
+# The fields in which TensorProto has elements that are not in tensor_content, and how one element is encoded, by dtype.
 _ELEMENTS = {1: (5, "<f4"), 2: (6, "<f8"), 3: (7, ""), 4: (7, ""), 5: (7, ""), 6: (7, ""), 9: (10, ""), 10: (11, "")}
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DOUBLE, _FLOAT, _CRC = struct.Struct("<d"), struct.Struct("<f"), struct.Struct("<I")
 _FLOAT_BYTES = 4
 _FIRST_TIME_S, _END_TIME_S = -62_135_596_800.0, 253_402_300_799.0  # years 1 to 9999
-_MAX_SHAPES = 100_000  # shapes that are remembered; further ones are parsed each time
+_MAX_SHAPES = 100_000  # how many shapes are remembered; events of further ones are parsed each time
 MAX_TEXT = 8_000  # characters of a tag's value
 
 
@@ -45,22 +45,22 @@ class Points:
     """Scalars as columns, in the order of the file."""
 
     def __init__(self) -> None:
-        self.start = array("q")  # where the record of each begins
+        self.start = array("q")  # the offset of each point's record
         self.key = array("I")  # index into the keys of the reader
         self.step = array("q")
-        self.time_s = array("d")  # as the writer gave it
+        self.time_s = array("d")  # seconds since 1970, as in the file
         self.value = array("d")
 
     def __len__(self) -> int:
         return len(self.value)
 
     def times_unix_us(self) -> array[int]:
-        """Of all of them."""
+        """The times of all points in microseconds since 1970."""
         return _times_unix_us(self.time_s)
 
 
 class Contents:
-    """What some records of a file say. Offsets are those in the bytes that were read."""
+    """The content of several records of a file. Offsets are relative to the bytes that were read."""
 
     def __init__(self) -> None:
         self.end = 0  # where the next record begins
@@ -68,17 +68,17 @@ class Contents:
         self.params: dict[str, str] = {}
         self.texts: dict[str, str] = {}  # the last one of each tag
         self.damage: list[Damage] = []
-        self.first_time_s: float | None = None  # of the first event that says anything
-        self.restarted_at: int | None = None  # the step of a SessionLog.START, from which on earlier files are obsolete
+        self.first_time_s: float | None = None  # of the first event with a scalar, param or text
+        self.restarted_at: int | None = None  # the step of a SessionLog.START: earlier files are obsolete from it on
 
     @property
     def first_time_unix_us(self) -> int:
-        """0 if there is none."""
+        """`first_time_s` in microseconds; 0 if it is None."""
         return _times_unix_us(array("d", [self.first_time_s or 0.0]))[0]
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to bring to the service."""
+        """Whether there is nothing to send."""
         return not (len(self.points) or self.params or self.texts)
 
 
@@ -86,16 +86,17 @@ class EventReader:
     """Reads the events of one file."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self.keys = list(keys)  # of all scalars so far; a point has the index of its key
+        self.keys = list(keys)  # of all scalars so far; a point refers to its key by index
         self.framer = RecordFramer()
         self._indexes = {key: index for index, key in enumerate(self.keys)}
-        # By the length of what follows the step: where the value is in it, and the indexes of keys by the other bytes.
+        # By the number of bytes after the step: the offset of the value in them, and the key's index by the other
+        # bytes.
         self._shapes: dict[int, dict[int, dict[bytes, int]]] = {}
         self._shape_count = 0
 
     def read(self, data: bytes, max_points: int = 1 << 62) -> Contents:
-        """What the records in `data` say, which begins with a record. Stops at bytes that are no record yet, and after
-        the record with the last of `max_points`."""
+        """Reads the records in `data`, which begins with a record. Stops at an incomplete record, and after the record
+        with which `max_points` is reached."""
         contents = Contents()
         while len(contents.points) < max_points:
             self._read_known(data, contents, max_points)
@@ -109,13 +110,13 @@ class EventReader:
             try:
                 self._read_event(record, contents)
             except (IndexError, ValueError, struct.error) as error:
-                contents.damage.append(Damage(record.start, record.end, f"its data is no Event ({error})"))
+                contents.damage.append(Damage(record.start, record.end, f"its data is not an Event ({error})"))
         if len(contents.points) and contents.first_time_s is None:
             contents.first_time_s = contents.points.time_s[0]
         return contents
 
     def _read_known(self, data: bytes, contents: Contents, max_points: int) -> None:
-        """Reads records as long as they have shapes that were seen before. This loop is what importing takes."""
+        """Reads records as long as their shapes are known. An import spends most of its time in this loop."""
         points, shapes, lengths, at = contents.points, self._shapes, self.framer.lengths, contents.end
         size, left = len(data), max_points - len(points)
         try:
@@ -150,11 +151,11 @@ class EventReader:
                 at = end + FOOTER_BYTES
                 left -= 1
         except (KeyError, IndexError, ValueError):
-            pass  # a header, length or number that is new or damaged: the slow path looks at it
+            pass  # a header, length or number that is new or damaged, which the caller reads
         contents.end = at
 
     def _read_event(self, record: Record, into: Contents) -> None:
-        """Adds what any Event says. Raises ValueError, IndexError, struct.error for one that is none."""
+        """Adds the content of any Event. Raises ValueError, IndexError or struct.error if the data is not an Event."""
         data = record.data
         time_s, step, order = 0.0, 0, []
         summaries = []
@@ -196,7 +197,7 @@ class EventReader:
         return index
 
     def _remember(self, data: bytes, value_at: int, index: int) -> None:
-        """The next event of this shape is recognised: time, step and the value's four bytes may differ."""
+        """Remembers the shape of an event: others may differ from it in time, step and the value's four bytes."""
         if data[0] != 0x09 or self._shape_count >= _MAX_SHAPES:
             return
         rest_at = _varint(data, 10)[1] if data[9] == 0x10 else 9
@@ -207,7 +208,7 @@ class EventReader:
 
 
 def _times_unix_us(time_s: array[float]) -> array[int]:
-    """Microseconds since 1970. A time that is none, or of no year from 1 to 9999, is 1970."""
+    """Times in microseconds since 1970. NaN, and times outside of the years 1 to 9999, become 0."""
     seconds = np.frombuffer(time_s, np.float64)
     valid = (seconds >= _FIRST_TIME_S) & (seconds < _END_TIME_S)
     times = array("q")
@@ -221,7 +222,8 @@ def _starts_session(data: bytes, begin: int, limit: int) -> bool:
 
 
 def _read_value(data: bytes, begin: int, limit: int, into: Contents) -> tuple[str, float, int | None] | None:
-    """Key, value, and where its four bytes are (None: it has no four bytes of its own); None if it is no scalar."""
+    """Key, value, and the offset of the value's four bytes (None: it is encoded in another way); None if it is not a
+    scalar."""
     tag, plugin, content = "", "", b""
     simple: int | None = None
     tensor: tuple[int, int] | None = None
@@ -252,7 +254,7 @@ def _read_value(data: bytes, begin: int, limit: int, into: Contents) -> tuple[st
 
 
 def _read_metadata(data: bytes, begin: int, limit: int) -> tuple[str, bytes]:
-    """The plugin's name and content."""
+    """The name of the plugin and its content."""
     name, content = "", b""
     for number, wire, value, end in _fields(data, begin, limit):
         if number == _PLUGIN_DATA and wire == _BYTES:
@@ -265,7 +267,7 @@ def _read_metadata(data: bytes, begin: int, limit: int) -> tuple[str, bytes]:
 
 
 def _read_scalar(data: bytes, begin: int, limit: int) -> tuple[float, int | None] | None:
-    """The value of a tensor without dimensions, and where it is if it is a float; None if it is another tensor."""
+    """The value of a tensor without dimensions, and its offset if it is a float; None for any other tensor."""
     dtype, found = 0, []
     for number, wire, value, end in _fields(data, begin, limit):
         if number == _DTYPE and wire == _VARINT:
@@ -322,7 +324,7 @@ def _read_hparams(content: bytes) -> dict[str, str]:
 
 
 def _read_param(content: bytes, begin: int, limit: int) -> str:
-    """A google.protobuf.Value that is a number, a text or a truth value."""
+    """A google.protobuf.Value that is a number, a text or a boolean, as text."""
     for number, wire, value, end in _fields(content, begin, limit):
         if number == 2 and wire == _FIXED64:
             found = _DOUBLE.unpack_from(content, value)[0]
@@ -335,8 +337,8 @@ def _read_param(content: bytes, begin: int, limit: int) -> str:
 
 
 def _fields(data: bytes, at: int, limit: int) -> Iterator[tuple[int, int, int, int]]:
-    """The fields of the message in data[at:limit]: number, wire type, value and end. The value of a varint is its
-    number, else where the content begins. Raises ValueError, IndexError."""
+    """Yields the fields of the message in data[at:limit]: number, wire type, value and end. For a varint, the value is
+    the number; else, the offset of the content. Raises ValueError, IndexError."""
     while at < limit:
         tag, at = _varint(data, at)
         wire = tag & 7
@@ -356,7 +358,7 @@ def _fields(data: bytes, at: int, limit: int) -> Iterator[tuple[int, int, int, i
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number, and where it ends. Raises IndexError, ValueError."""
+    """Decodes a varint; returns the number and the offset after it. Raises IndexError, ValueError."""
     byte = data[at]
     if byte < 0x80:
         return byte, at + 1

@@ -1,7 +1,7 @@
 """Follows a directory: finds event files, opens their journals, ends runs that are silent.
 
-A file is looked at every half second while it is followed, and every ten seconds after it was silent for so long that
-its run was ended. Sizes are compared, which also works on network file systems; a file system's events do not.
+A file is checked every half second while it is followed, and every ten seconds once its run was ended because it was
+silent. Sizes are compared, which also works on network file systems, where notifications of changes do not.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from runstream.tensorboard.peek import Peek
 from runstream.tensorboard.state import FileState, JournalRecord, RunState, State
 from runstream.transport.transport import Transport
 
-_LOOK_S, _LOOK_SILENT_S = 0.5, 10.0
+_CHECK_S, _CHECK_SILENT_S = 0.5, 10.0
 _SCAN_S, _LONGEST_SCAN_S = 1.0, 30.0
-_SCAN_SHARE = 0.01  # of the time, at most, for scanning a large tree
-_WITHOUT_SCALARS_S = 5.0  # how long to wait for the first scalar of a file that has something else
-_MAX_OPEN, _MAX_OPEN_ONCE = 1_000, 64  # journals at a time; further files wait
-_RUN_IDS = uuid.UUID("6c3f1a52-7e0b-4f7c-9a54-2f3b8a1f5f0e")  # the name space of derived run ids
+_SCAN_SHARE = 0.01  # the most of the time for scanning a large tree
+_WITHOUT_SCALARS_S = 5.0  # how long to wait for the first scalar of a file that has only something else
+_MAX_OPEN, _MAX_OPEN_ONCE = 1_000, 64  # journals open at a time; further files wait
+_RUN_IDS = uuid.UUID("6c3f1a52-7e0b-4f7c-9a54-2f3b8a1f5f0e")  # the namespace of derived run ids
 
 
 class Report(Protocol):
-    """Where messages go."""
+    """The interface for messages."""
 
     def say(self, text: str) -> None:
-        """Something that happened."""
+        """Reports something that happened."""
 
     def warn(self, text: str, about: str = "") -> None:
-        """Something that is wrong; at most once a minute about the same."""
+        """Reports something that is wrong, at most once a minute for the same `about`."""
 
 
 @dataclass
@@ -49,19 +49,19 @@ class _File:
     state: FileState
     size: int = -1
     changed_s: float = 0.0  # when it grew last, by the monotonic clock
-    look_s: float = 0.0  # when to look at it next
+    check_s: float = 0.0  # when to check it next, by the monotonic clock
     ended_size: int = -1  # its size when its journal was ended
     journal: EventJournal | None = None
 
     @property
     def unsettled(self) -> bool:
-        """Whether records were cut that the service may not have."""
+        """Whether records were made that the service may not have."""
         return self.state.position.records < self.state.last_sequence
 
 
 @dataclass
 class Totals:
-    """What was done, for people."""
+    """Counts for the progress line."""
 
     points: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Totals:
 
 
 class Follower:
-    """`round` does what there is to do. All times are by the monotonic clock."""
+    """Follows one directory; `run_once` is called again and again. All times are by the monotonic clock."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Follower:
         once: bool,
         end_after_s: float,
     ) -> None:
-        """`run_exists` asks the service; it raises RunstreamError."""
+        """`run_exists` asks the service whether a run exists, and may raise RunstreamError."""
         self._logdir = logdir
         self._experiment = experiment
         self._place = layout.place
@@ -102,7 +102,7 @@ class Follower:
         self._files: dict[str, _File] = {}
         self._peeks: dict[str, Peek] = {}  # files that belong to no run yet
         self._left_out: set[str] = set()  # files that a pattern leaves out
-        self._foreign: dict[str, str] = {}  # names of runs that the service has, and this state has not; a message
+        self._foreign: dict[str, str] = {}  # messages for runs that the service has and this state does not, by name
         self._runs = {run.name: run for run in state.runs()}
         self._endings: dict[str, MemoryJournal] = {}  # by name of the run
         self._scan_s = 0.0
@@ -112,7 +112,7 @@ class Follower:
             self._files[file.path] = _File(file)
 
     def run_once(self) -> None:
-        """Looks at what has changed. Raises OSError, and RunstreamError with `once`."""
+        """Handles what has changed since the last call. Raises OSError, and with `once` RunstreamError."""
         now_s = time.monotonic()
         if now_s >= self._scan_s:
             self._scan(now_s)
@@ -120,15 +120,15 @@ class Follower:
             self._scan_s = now_s + min(_LONGEST_SCAN_S, max(0.1 if self._once else _SCAN_S, took_s / _SCAN_SHARE))
         grown = False
         for file in list(self._files.values()):
-            if now_s >= file.look_s:
-                grown |= self._look(file, now_s)
+            if now_s >= file.check_s:
+                grown |= self._check(file, now_s)
         if grown:
             self._transport.wake()
         self._close_journals()
         self._end_runs(now_s)
 
     def round_ended(self) -> None:
-        """The transport has stopped: counts what it has brought."""
+        """Counts what was sent, after the transport has stopped."""
         self._close_journals()
 
     @property
@@ -175,12 +175,12 @@ class Follower:
             except RunstreamError as error:
                 if self._once:
                     raise
-                self._report.warn(f"the service cannot be asked, so that new files wait: {error}", "service")
+                self._report.warn(f"the service cannot be reached, so new files wait: {error}", "service")
                 return
         self._scanned = True
 
     def _meet(self, path: str, paths: set[str], now_s: float) -> None:
-        """A file that is at a new place."""
+        """Handles a file at a new path: it was renamed, or is added to a run once enough of it is known."""
         place = self._place(path)
         if place is None:
             if path not in self._left_out:
@@ -193,11 +193,11 @@ class Follower:
         if peek is None:
             head = read_head(self._logdir / path)
             if not head:
-                return  # not a whole record yet
+                return  # it has no complete record yet
             if self._was_moved(path, head, paths):
                 return
             peek = self._peeks[path] = Peek(self._logdir / path, head, now_s)
-        peek.look()
+        peek.read_on()
         if peek.is_empty:
             return
         waits = peek.key is None and not self._once and now_s - peek.begun_s < _WITHOUT_SCALARS_S
@@ -205,8 +205,8 @@ class Follower:
             self._add(path, place, peek)
 
     def _is_next(self, path: str, place: Place, peek: Peek) -> bool:
-        """Whether the earlier files of the run and rank were read, as far as they were written when this one was met:
-        their steps decide about its attempt."""
+        """Whether the earlier files of the run and rank were read, as far as they were written when this one was found:
+        their steps decide its attempt."""
         for other, waiting in self._peeks.items():
             if not waiting.is_empty and _order(other) < _order(path) and self._place(other) == place:
                 return False
@@ -218,7 +218,7 @@ class Follower:
         return True
 
     def _was_moved(self, path: str, head: bytes, paths: set[str]) -> bool:
-        """Whether it is a file of an earlier place, such as one in a directory that was renamed."""
+        """Whether it is a known file that was renamed, for example with its directory."""
         name = path.rpartition("/")[2]
         for old, file in self._files.items():
             if old not in paths and old.rpartition("/")[2] == name and file.state.head == head:
@@ -262,9 +262,9 @@ class Follower:
         run_id = uuid.uuid5(_RUN_IDS, identity).hex
         if self._run_exists(run_id):
             self._foreign[place.run] = (
-                f"run {place.run!r} ({run_id}) is left alone: the service has it already, and the state in "
-                f"{self._state.path} does not know it. Was it brought with another state? Give that with --state, or "
-                "another --experiment"
+                f"run {place.run!r} ({run_id}) is not imported: the service already has it, and the state in "
+                f"{self._state.path} does not know it. If it was imported with another state, pass that as --state; "
+                "otherwise choose another --experiment"
             )
             del self._peeks[path]
             self._report.warn(self._foreign[place.run], run_id)
@@ -276,8 +276,8 @@ class Follower:
         return run
 
     def _attempt(self, place: Place, peek: Peek) -> int:
-        """A trainer that was restarted writes a new file, whose steps begin before the end of the earlier one. These
-        are the next attempt, as TensorBoard shows the newer steps instead of the older ones."""
+        """The attempt of a new file. A trainer that was restarted writes a new file, whose steps begin before the end
+        of the earlier one: it is the next attempt, as TensorBoard shows newer steps instead of older ones."""
         earlier = self._files_at(place)
         if not earlier:
             return 0
@@ -293,13 +293,14 @@ class Follower:
 
     # Journals.
 
-    def _look(self, file: _File, now_s: float) -> bool:
-        """Returns whether the transport has something to read."""
+    def _check(self, file: _File, now_s: float) -> bool:
+        """Checks the size of a file, opens and ends its journal; returns whether the transport has something to
+        read."""
         path = self._logdir / file.state.path
         try:
             status = os.stat(path)
         except OSError:
-            size = file.size = max(file.size, 0)  # renamed or deleted: a scan will say
+            size = file.size = max(file.size, 0)  # renamed or deleted, which a scan will find out
             silent_s = now_s - file.changed_s
         else:
             size = status.st_size
@@ -313,16 +314,16 @@ class Follower:
             if self._wants_open(file) or (not self._once and silent_s < self._end_after_s):
                 self._open(file, now_s, ending=self._once or silent_s >= self._end_after_s)
                 return file.journal is not None
-            file.look_s = now_s + (_LOOK_SILENT_S if silent_s > self._end_after_s else _LOOK_S)
+            file.check_s = now_s + (_CHECK_SILENT_S if silent_s > self._end_after_s else _CHECK_S)
             return False
-        file.look_s = now_s + _LOOK_S
+        file.check_s = now_s + _CHECK_S
         if silent_s >= self._end_after_s and not file.journal.ending:
             file.journal.ending = True
             return True
         return grown and size > self._end_offset(file)
 
     def _wants_open(self, file: _File) -> bool:
-        """Whether something is to be brought."""
+        """Whether the file has something to send."""
         unread = file.size != file.state.end_offset and file.size != file.ended_size and not file.state.failed
         return file.unsettled or unread or file.size < 0
 
@@ -335,7 +336,7 @@ class Follower:
         create = self._create(run, state.rank, state.attempt, ends_run=False)
         journal = EventJournal(self._logdir, state, self._state, create, self._report.warn)
         journal.ending = ending
-        file.journal, file.look_s = journal, now_s + _LOOK_S
+        file.journal, file.check_s = journal, now_s + _CHECK_S
         self._transport.add_kept(journal, self._endpoint, journal.position, journal.save)
 
     def _create(self, run: RunState, rank: int, attempt: int, *, ends_run: bool) -> dict[str, Any]:
@@ -414,7 +415,7 @@ def _count(totals: Totals, before: Position, after: Position) -> None:
 
 
 def _order(path: str) -> tuple[str, str]:
-    """Names of event files begin with the time, so an earlier file comes first."""
+    """The order of files: by name, as names of event files begin with the time."""
     return path.rpartition("/")[2], path
 
 

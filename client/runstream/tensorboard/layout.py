@@ -1,4 +1,4 @@
-"""Which run and rank an event file belongs to: its place below the followed directory says so."""
+"""Finds event files, and which run and rank each belongs to, from its path below the followed directory."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Layout:
     run, and the rank. Without them, each directory is a run, except for those called rank_N."""
 
     def __init__(self, logdir: Path, run_pattern: str = "", rank_pattern: str = "") -> None:
-        """Raises ValueError if a pattern is none."""
+        """Raises ValueError if a pattern is not a regular expression, or has no group."""
         self._root_name = Path(os.path.realpath(logdir)).name or "root"
         self._run = _compiled("--run-from", run_pattern)
         self._rank = _compiled("--rank-from", rank_pattern)
 
     def place(self, path: str) -> Place | None:
-        """Of a file's path below LOGDIR; None if a pattern leaves it out."""
+        """The run and rank of a file, from its path below LOGDIR; None if a pattern leaves it out."""
         parts = path.split("/")[:-1]
         if self._rank is None:
             ranks = [int(found[1]) for part in parts if (found := _RANK.fullmatch(part))]
@@ -62,14 +62,12 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str] | None:
     except re.error as error:
         raise ValueError(f"{option} {pattern!r} is not a regular expression: {error}") from error
     if not compiled.groups:
-        raise ValueError(
-            f"{option} {pattern!r} has no group: put what it should take in parentheses, as in '([^/]+)/tb'"
-        )
+        raise ValueError(f"{option} {pattern!r} has no group: put the part to use in parentheses, as in '([^/]+)/tb'")
     return compiled
 
 
 def is_event_file(name: str) -> bool:
-    """As TensorBoard sees it."""
+    """Whether TensorBoard would read a file of this name."""
     return "tfevents" in name and "profile-empty" not in name
 
 

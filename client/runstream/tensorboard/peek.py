@@ -1,4 +1,4 @@
-"""The beginning of an event file that belongs to no run yet: when it begins, and with which step of which key."""
+"""Reads the beginning of an event file that belongs to no run yet: its first time, and the step of its first key."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from runstream.tensorboard.events import Contents, EventReader
 
 
 class Peek:
-    """Reads on with every `look`."""
+    """What is known of the beginning of a file; `read_on` is called until that is enough."""
 
     def __init__(self, path: Path, head: bytes, begun_s: float) -> None:
         self.path = path
         self.head = head
-        self.earlier: dict[int, int] = {}  # sizes of earlier files of its run and rank when it was met, by file_id
-        self.begun_s = begun_s
-        self.time_unix_us = 0  # of its first event that says anything
+        self.earlier: dict[int, int] = {}  # sizes of earlier files of its run and rank when it was found, by file_id
+        self.begun_s = begun_s  # when it was found, by the monotonic clock
+        self.time_unix_us = 0  # of its first event with a scalar, param or text
         self.key: str | None = None  # of its first scalar
-        self.step = 0
-        self.restarted_at: int | None = None
-        self.is_empty = True  # nothing was found that is to be brought to the service
+        self.step = 0  # of its first scalar
+        self.restarted_at: int | None = None  # as in Contents
+        self.is_empty = True  # nothing was found yet that has to be sent
         self._offset = 0
         self._size = -1
 
-    def look(self) -> None:
-        """Reads on, until the first scalar. Raises OSError."""
+    def read_on(self) -> None:
+        """Reads what was added to the file, up to the first scalar. Raises OSError."""
         size = os.stat(self.path).st_size
         if self.key is not None or size == self._size:
             return

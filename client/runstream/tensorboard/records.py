@@ -2,9 +2,9 @@
 
 record   u64 length of the data · u32 masked CRC-32C of the length · data · u32 masked CRC-32C of the data
 
-All numbers are little-endian. A file only grows. Bytes that are no record may be one that is being written (on network
-file systems, a reader may see zeros where data will be), so they are judged only when a whole record follows: there the
-reader continues.
+All numbers are little-endian. A file only grows. Bytes that are not a record may be one that is being written (on
+network file systems, a reader may see zeros where data will be). So they count as damage only when a complete record
+follows, and the reader continues there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from google_crc32c import value as crc32c
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
-# A longer record is skipped without a look at its checksum: scalars, params and texts are not in such records.
+# A longer record is skipped without checking its checksum, as scalars, params and texts are never that long.
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 _LENGTH = struct.Struct("<QI")
@@ -25,7 +25,7 @@ _HIGH_HALF = bytes(4)
 
 
 class Record(NamedTuple):
-    """A whole record: where it begins and ends, and its data."""
+    """A complete record: where it begins and ends, and its data."""
 
     start: int
     end: int
@@ -41,7 +41,7 @@ class Damage(NamedTuple):
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum as it is stored."""
+    """The checksum of data, as it is stored in a record."""
     crc = int(crc32c(data))
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -53,19 +53,19 @@ def encode_record(data: bytes) -> bytes:
 
 
 class RecordFramer:
-    """Cuts the bytes of one file into records."""
+    """Divides the bytes of one file into records."""
 
     def __init__(self) -> None:
-        # Length by header, of those that were checked: most records of a file share a few lengths.
+        # The length for each header whose checksum was checked: most records of a file share a few lengths.
         self.lengths: dict[bytes, int] = {}
 
     def needed_bytes(self, data: bytes) -> int:
-        """How many bytes the record at the beginning of `data` takes, as far as its header says."""
+        """How many bytes the record at the beginning of `data` has, as its header says."""
         length = self._length(data[:HEADER_BYTES])
         return HEADER_BYTES if length is None else HEADER_BYTES + length + FOOTER_BYTES
 
     def next(self, data: bytes, at: int) -> Record | Damage | None:
-        """The record at this offset, or the bytes before the next one; None if they may become a record."""
+        """The record at this offset, or the damage before the next record; None if there is no complete record yet."""
         length = self._length(data[at : at + HEADER_BYTES])
         if length is None and at + HEADER_BYTES > len(data):
             return None
@@ -82,7 +82,7 @@ class RecordFramer:
         return None if following is None else Damage(at, following, what)
 
     def _length(self, header: bytes) -> int | None:
-        """None if it is not a header, or not a whole one."""
+        """The length of a record's data; None if this is not a header, or an incomplete one."""
         if len(header) < HEADER_BYTES:
             return None
         length, crc = _LENGTH.unpack(header)
@@ -93,7 +93,8 @@ class RecordFramer:
         return int(length)
 
     def _find(self, data: bytes, at: int) -> int | None:
-        """Where the next whole record begins. The high half of its length is zero, and all of it is not."""
+        """The offset of the next complete record; None if there is none. Only a length with an upper half of zeros, and
+        that is not 0, is found."""
         start = data.find(_HIGH_HALF, at + 4) - 4
         while start >= at:
             if data[start] or data[start : start + 4] != _HIGH_HALF:

@@ -1,4 +1,4 @@
-"""What a person sees: a line of progress on a terminal, plain lines elsewhere."""
+"""Messages to the user: a line of progress on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class ConsoleReport:
             self._status.stop()
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Prints a line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str, about: str = "") -> None:
-        """One line, at most once a minute about the same."""
+        """Prints a warning, at most once a minute for the same `about`."""
         now_s = time.monotonic()
         about = about or text
         if now_s - self._warned_s.get(about, -_AGAIN_S) < _AGAIN_S:
@@ -48,12 +48,12 @@ class ConsoleReport:
         self.say(f"runstream: {text}")
 
     def log(self, level: str, text: str) -> None:
-        """A message of the transport. Hundreds of files say the same when the service is away."""
+        """Prints a warning or error of the transport. When the service is away, hundreds of files have the same one."""
         if level in ("warning", "error"):
             self.warn(text, text.partition(": ")[2] or text)
 
     def show(self, totals: Totals) -> None:
-        """How far it is."""
+        """Shows the progress."""
         now_s = time.monotonic()
         if self._status is not None:
             self._status.update(progress_line(totals))
@@ -63,7 +63,7 @@ class ConsoleReport:
 
 
 def progress_line(totals: Totals) -> str:
-    """Counts, and what is left to read."""
+    """The progress as one line: counts, and how much was read."""
     counts = (_counted(totals.points, "point"), _counted(totals.files, "file"), _counted(totals.runs, "run"))
     line = "{} of {} in {} stored".format(*counts)
     if totals.waiting_bytes:

@@ -1,6 +1,6 @@
-"""What a follower remembers: runs, files, and how far each file was read and brought to the service.
+"""The state of a follower: runs, files, and how far each file was read and sent.
 
-Every change is one transaction that is on disk when it returns. One process has the state at a time.
+Every change is one transaction, which is on disk when the method returns. Only one process can open a state at a time.
 """
 
 from __future__ import annotations
@@ -111,15 +111,16 @@ class RunState:
 
 
 class State:
-    """May be used from several threads. Every method raises OSError if the database cannot be read or written."""
+    """The database. May be used from several threads. Every method raises OSError if the database cannot be read or
+    written."""
 
     def __init__(self, directory: Path) -> None:
-        """Opens the state in this directory, made if need be. Raises StateInUse."""
+        """Opens the state in a directory, which is made if need be. Raises StateInUse if another process has it."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock.acquire(directory / "lock")
         if lock is None:
             raise StateInUse(
-                f"another process uses the state in {directory}, and follows this LOGDIR already; end it first"
+                f"another process already follows this LOGDIR, with the state in {directory}; end it first"
             )
         self.path = directory
         self._file_lock = lock
@@ -130,7 +131,7 @@ class State:
             self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
-            raise OSError(f"the state in {directory} is of a newer release of runstream, which alone can read it")
+            raise OSError(f"the state in {directory} was written by a newer release of runstream; update this one")
         if version == 0:
             with self._transaction() as db:
                 for statement in _SCHEMA.split(";\n"):
@@ -138,19 +139,19 @@ class State:
                 db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def close(self) -> None:
-        """Another process may open it."""
+        """Closes the database, so that another process can open it."""
         self._db.close()
         self._file_lock.release()
 
     # Runs.
 
     def runs(self) -> list[RunState]:
-        """All of them."""
+        """All runs."""
         with self._reading() as db:
             return [RunState(*row) for row in db.execute("SELECT * FROM runs")]
 
     def add_run(self, run: RunState) -> None:
-        """It is this follower's from now on."""
+        """Adds a run."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, ?)",
@@ -158,19 +159,19 @@ class State:
             )
 
     def run_ended(self, run_id: str, end_time_unix_us: int) -> None:
-        """The service has the end."""
+        """Notes that the service has the end of a run."""
         with self._transaction() as db:
             db.execute("UPDATE runs SET end_time_unix_us = ? WHERE run_id = ?", (end_time_unix_us, run_id))
 
     # Files.
 
     def files(self) -> list[FileState]:
-        """All of them."""
+        """All files."""
         with self._reading() as db:
             return [_file(row) for row in db.execute("SELECT * FROM files")]
 
     def add_file(self, file: FileState, records: Iterable[JournalRecord]) -> None:
-        """A new file, with the first records of its journal. Sets `file_id`."""
+        """Adds a file, with the first records of its journal. Sets `file.file_id`."""
         with self._transaction() as db:
             cursor = db.execute(
                 "INSERT INTO files VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0)",
@@ -192,23 +193,23 @@ class State:
             _insert_records(db, file.file_id, records)
 
     def forget_file(self, file_id: int) -> None:
-        """Another file has its path."""
+        """Deletes a file, as another one has its path."""
         with self._transaction() as db:
             for table in ("records", "keys", "files"):
                 db.execute(f"DELETE FROM {table} WHERE file_id = ?", (file_id,))  # noqa: S608 (names of our own)
 
     def moved(self, file_id: int, path: str) -> None:
-        """The file was renamed."""
+        """Changes the path of a file that was renamed."""
         with self._transaction() as db:
             db.execute("UPDATE files SET path = ? WHERE file_id = ?", (path, file_id))
 
     def set_problem(self, file_id: int, problem: str) -> None:
-        """What is damaged."""
+        """Sets the description of what is damaged in a file."""
         with self._transaction() as db:
             db.execute("UPDATE files SET problem = ? WHERE file_id = ?", (problem, file_id))
 
     def fail(self, file: FileState) -> None:
-        """The file cannot be followed any more; records after its `last_sequence` cannot be read again."""
+        """Notes that a file cannot be followed any more; records after its `last_sequence` cannot be read again."""
         with self._transaction() as db:
             values = (file.last_sequence, file.problem, file.file_id)
             db.execute("UPDATE files SET failed = 1, last_sequence = ?, problem = ? WHERE file_id = ?", values)
@@ -237,7 +238,8 @@ class State:
         last_steps: Mapping[int, int],
         last_time_unix_us: int | None,
     ) -> None:
-        """The file was read up to `end_offset`, and cut into these records. `new_keys` follow those that it has."""
+        """Notes that a file was read up to its `end_offset`, and divided into these records. `new_keys` follow the keys
+        that it has already; `last_steps` are the highest steps by key index."""
         with self._transaction() as db:
             _insert_records(db, file.file_id, records)
             if new_keys:
@@ -272,7 +274,7 @@ class State:
             return [JournalRecord(*row) for row in db.execute(query, (file_id,))]
 
     def save_position(self, file_id: int, position: Position) -> None:
-        """How far the file's journal was brought; the records up to there are forgotten."""
+        """Saves how far a file was sent; the records up to there are deleted."""
         with self._transaction() as db:
             db.execute("UPDATE files SET position = ? WHERE file_id = ?", (_encode(position), file_id))
             db.execute("DELETE FROM records WHERE file_id = ? AND sequence <= ?", (file_id, position.records))
@@ -320,6 +322,6 @@ def _file(row: Sequence[object]) -> FileState:
 
 
 def default_directory(root: Path, logdir: Path, address: str, workspace: str, experiment: str) -> Path:
-    """Where the state of this LOGDIR, address and experiment is, below the directory of the journals."""
+    """The directory of the state for this LOGDIR, address, workspace and experiment, below that of the journals."""
     names = "\0".join((os.path.realpath(logdir), address, workspace, experiment))
     return root / "tensorboard" / f"{logdir.name or 'root'}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"

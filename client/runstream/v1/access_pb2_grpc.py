@@ -6,9 +6,9 @@ from runstream.v1 import access_pb2 as runstream_dot_v1_dot_access__pb2
 
 
 class AccessServiceStub(object):
-    """Who may do what: workspaces, tokens, and what was done with them.
+    """Who may do what: workspaces, tokens, and a log of what was done with them.
 
-    Statuses and repetition are as in RunService; besides:
+    Statuses and retries are as in RunService. There are also these:
 
     UNAUTHENTICATED     UNAUTHENTICATED      no token, or none that is valid.
     PERMISSION_DENIED   FORBIDDEN            the caller's role does not allow the call.
@@ -19,7 +19,7 @@ class AccessServiceStub(object):
     These also end any call of the other services. A caller says who it is in the metadata of each call: `authorization:
     Bearer TOKEN`, and `x-mlflow-workspace: NAME` if it may enter several workspaces and wants another than the first.
 
-    CreateToken and CreateTrackingUri are not idempotent: a repeat makes another token (or finds the name taken).
+    CreateToken and CreateTrackingUri are not idempotent: a repeated call makes another token (or finds the name taken).
     """
 
     def __init__(self, channel):
@@ -81,9 +81,9 @@ class AccessServiceStub(object):
 
 
 class AccessServiceServicer(object):
-    """Who may do what: workspaces, tokens, and what was done with them.
+    """Who may do what: workspaces, tokens, and a log of what was done with them.
 
-    Statuses and repetition are as in RunService; besides:
+    Statuses and retries are as in RunService. There are also these:
 
     UNAUTHENTICATED     UNAUTHENTICATED      no token, or none that is valid.
     PERMISSION_DENIED   FORBIDDEN            the caller's role does not allow the call.
@@ -94,11 +94,11 @@ class AccessServiceServicer(object):
     These also end any call of the other services. A caller says who it is in the metadata of each call: `authorization:
     Bearer TOKEN`, and `x-mlflow-workspace: NAME` if it may enter several workspaces and wants another than the first.
 
-    CreateToken and CreateTrackingUri are not idempotent: a repeat makes another token (or finds the name taken).
+    CreateToken and CreateTrackingUri are not idempotent: a repeated call makes another token (or finds the name taken).
     """
 
     def WhoAmI(self, request, context):
-        """Who the caller is, and where.
+        """Returns who the caller is, in which workspace, and with which role.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,14 +119,14 @@ class AccessServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetWorkspaceLimits(self, request, context):
-        """The limits that a workspace has of its own.
+        """Returns the limits that were set for a workspace.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetWorkspaceLimits(self, request, context):
-        """Sets all limits of a workspace; they hold within seconds. For admins.
+        """Sets all limits of a workspace; they take effect within seconds. For admins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +147,7 @@ class AccessServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """Ends a token, within seconds, also for calls that are under way. Revoking twice is no error.
+        """Ends a token, within seconds, even for calls in progress. Revoking twice is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,9 +229,9 @@ def add_AccessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccessService(object):
-    """Who may do what: workspaces, tokens, and what was done with them.
+    """Who may do what: workspaces, tokens, and a log of what was done with them.
 
-    Statuses and repetition are as in RunService; besides:
+    Statuses and retries are as in RunService. There are also these:
 
     UNAUTHENTICATED     UNAUTHENTICATED      no token, or none that is valid.
     PERMISSION_DENIED   FORBIDDEN            the caller's role does not allow the call.
@@ -242,7 +242,7 @@ class AccessService(object):
     These also end any call of the other services. A caller says who it is in the metadata of each call: `authorization:
     Bearer TOKEN`, and `x-mlflow-workspace: NAME` if it may enter several workspaces and wants another than the first.
 
-    CreateToken and CreateTrackingUri are not idempotent: a repeat makes another token (or finds the name taken).
+    CreateToken and CreateTrackingUri are not idempotent: a repeated call makes another token (or finds the name taken).
     """
 
     @staticmethod

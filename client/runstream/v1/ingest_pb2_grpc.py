@@ -6,7 +6,7 @@ from runstream.v1 import ingest_pb2 as runstream_dot_v1_dot_ingest__pb2
 
 
 class IngestServiceStub(object):
-    """Takes metric points from training processes, durably and exactly once.
+    """Stores metric points of training processes, durably and exactly once.
 
     A producer is one run handle in one process. A stream carries one producer, or many: `Open.multiplexed` of its first
     message says which. The client speaks first. A stream of one producer:
@@ -26,15 +26,15 @@ class IngestServiceStub(object):
     Retry contract, for each producer. A batch number is bound to its content at the first send; a client never regroups
     a numbered batch (which batches share a BatchSet is free, and may differ at each send). After any broken stream the
     client opens the producer on a new one, learns `committed_number`, forgets all batches up to it, declares again every
-    series it will use, and sends the rest again, in order, under the same numbers. After ProducerEnded it does the same
-    on the stream that it has, with a new producer_index, if the status says that a retry is worth it. What was committed
-    already is recognised by its number and stored once. The highest committed number lives in the same database
-    transaction as the points, so this holds whichever replica answers.
+    series it will use, and sends the rest again, in order, with the same numbers. After ProducerEnded it does the same
+    on the stream that it has, with a new producer_index, if the status says that a retry may help. A batch that was
+    committed already is recognised by its number and stored once. The highest committed number is stored in the same
+    database transaction as the points, so this holds whichever replica answers.
 
-    A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is named here and
-    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too. On a stream of
-    many producers, those marked with * end only the producer that they concern, as the status in ProducerEnded, and the
-    others go on. What is sent for a producer that has ended, before the client has read so, is ignored.
+    A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is listed here and
+    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a stream
+    of many producers, those marked with * only end the producer that they concern, as the status in ProducerEnded, and
+    the other producers continue. Messages for a producer that has ended are ignored, as the client may not know it yet.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
@@ -47,24 +47,24 @@ class IngestServiceStub(object):
     *INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that its producer did not declare.
     *OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
     *NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
-    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
+    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still accepts points.)
     *ABORTED             FENCED               a newer Open of the same producer took over, or the run was deleted.
-    The client of the newer one goes on, the older one stops. A client
-    that knows of no newer one opens again; the answer says why.
+    The client of the newer one continues, the older one stops. A client
+    that knows of no newer one opens again; the response says why.
     *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
-    once acknowledged are gone. The client counts them, takes a new producer
-    id and goes on.
+    that were acknowledged are lost. The client counts them, takes a new
+    producer id and continues.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
     retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
-    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached a limit of its own: of streams, or of points per
-    second, so far that they would wait for more than a minute. Retry after
-    RetryInfo; until then, points that are above a limit wait.
-    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
-    after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached its limit of streams, or exceeds its limit of
+    points per second so far that points would wait for more than a minute.
+    (Up to that, they wait.) Retry after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as many waiting points, as it accepts.
+    Retry after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
-    takes. Retry after the delay in RetryInfo.
+    accepts. Retry after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
-    UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
+    UNAVAILABLE         CLIENT_STALLED       the client read no response for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -72,22 +72,23 @@ class IngestServiceStub(object):
     RetryInfo.
     UNAVAILABLE         DATABASE_UNAVAILABLE this replica has been without the database for some seconds, while others
     may have it. Retry after the delay in RetryInfo.
-    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
-    delay in RetryInfo: what the stream knew of it may be wrong.
-    *INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
-    committed. What came before it is. Retry with backoff; please report it.
+    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open, so what the stream
+    knew of it may be wrong. Open again after the delay in RetryInfo.
+    *INTERNAL            COMMIT_FAILED        a batch, which the message names, cannot be committed because of a bug in
+    the service; all batches before it are. Retry with backoff; please report
+    it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
-    and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
-    find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
-    that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+    and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new connection, which
+    may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until something is changed;
+    a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
 
-    The status in ProducerEnded: over the same stream, after the delay in RetryInfo or with backoff, if this list has it
-    retried at all. If an OVERLOADED there lasts, over a new connection.
+    A status in ProducerEnded that is to be retried: on the same stream, after the delay in RetryInfo or with backoff. If
+    OVERLOADED persists there, over a new connection.
 
-    None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
-    refusal in an Ack is final, point by point.
+    None of these statuses is final for any point: the client still has to send what was not acknowledged. Only a refusal
+    in an Ack is final, point by point.
     """
 
     def __init__(self, channel):
@@ -104,7 +105,7 @@ class IngestServiceStub(object):
 
 
 class IngestServiceServicer(object):
-    """Takes metric points from training processes, durably and exactly once.
+    """Stores metric points of training processes, durably and exactly once.
 
     A producer is one run handle in one process. A stream carries one producer, or many: `Open.multiplexed` of its first
     message says which. The client speaks first. A stream of one producer:
@@ -124,15 +125,15 @@ class IngestServiceServicer(object):
     Retry contract, for each producer. A batch number is bound to its content at the first send; a client never regroups
     a numbered batch (which batches share a BatchSet is free, and may differ at each send). After any broken stream the
     client opens the producer on a new one, learns `committed_number`, forgets all batches up to it, declares again every
-    series it will use, and sends the rest again, in order, under the same numbers. After ProducerEnded it does the same
-    on the stream that it has, with a new producer_index, if the status says that a retry is worth it. What was committed
-    already is recognised by its number and stored once. The highest committed number lives in the same database
-    transaction as the points, so this holds whichever replica answers.
+    series it will use, and sends the rest again, in order, with the same numbers. After ProducerEnded it does the same
+    on the stream that it has, with a new producer_index, if the status says that a retry may help. A batch that was
+    committed already is recognised by its number and stored once. The highest committed number is stored in the same
+    database transaction as the points, so this holds whichever replica answers.
 
-    A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is named here and
-    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too. On a stream of
-    many producers, those marked with * end only the producer that they concern, as the status in ProducerEnded, and the
-    others go on. What is sent for a producer that has ended, before the client has read so, is ignored.
+    A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is listed here and
+    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a stream
+    of many producers, those marked with * only end the producer that they concern, as the status in ProducerEnded, and
+    the other producers continue. Messages for a producer that has ended are ignored, as the client may not know it yet.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
@@ -145,24 +146,24 @@ class IngestServiceServicer(object):
     *INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that its producer did not declare.
     *OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
     *NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
-    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
+    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still accepts points.)
     *ABORTED             FENCED               a newer Open of the same producer took over, or the run was deleted.
-    The client of the newer one goes on, the older one stops. A client
-    that knows of no newer one opens again; the answer says why.
+    The client of the newer one continues, the older one stops. A client
+    that knows of no newer one opens again; the response says why.
     *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
-    once acknowledged are gone. The client counts them, takes a new producer
-    id and goes on.
+    that were acknowledged are lost. The client counts them, takes a new
+    producer id and continues.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
     retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
-    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached a limit of its own: of streams, or of points per
-    second, so far that they would wait for more than a minute. Retry after
-    RetryInfo; until then, points that are above a limit wait.
-    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
-    after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached its limit of streams, or exceeds its limit of
+    points per second so far that points would wait for more than a minute.
+    (Up to that, they wait.) Retry after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as many waiting points, as it accepts.
+    Retry after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
-    takes. Retry after the delay in RetryInfo.
+    accepts. Retry after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
-    UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
+    UNAVAILABLE         CLIENT_STALLED       the client read no response for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -170,22 +171,23 @@ class IngestServiceServicer(object):
     RetryInfo.
     UNAVAILABLE         DATABASE_UNAVAILABLE this replica has been without the database for some seconds, while others
     may have it. Retry after the delay in RetryInfo.
-    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
-    delay in RetryInfo: what the stream knew of it may be wrong.
-    *INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
-    committed. What came before it is. Retry with backoff; please report it.
+    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open, so what the stream
+    knew of it may be wrong. Open again after the delay in RetryInfo.
+    *INTERNAL            COMMIT_FAILED        a batch, which the message names, cannot be committed because of a bug in
+    the service; all batches before it are. Retry with backoff; please report
+    it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
-    and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
-    find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
-    that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+    and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new connection, which
+    may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until something is changed;
+    a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
 
-    The status in ProducerEnded: over the same stream, after the delay in RetryInfo or with backoff, if this list has it
-    retried at all. If an OVERLOADED there lasts, over a new connection.
+    A status in ProducerEnded that is to be retried: on the same stream, after the delay in RetryInfo or with backoff. If
+    OVERLOADED persists there, over a new connection.
 
-    None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
-    refusal in an Ack is final, point by point.
+    None of these statuses is final for any point: the client still has to send what was not acknowledged. Only a refusal
+    in an Ack is final, point by point.
     """
 
     def Append(self, request_iterator, context):
@@ -211,7 +213,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService(object):
-    """Takes metric points from training processes, durably and exactly once.
+    """Stores metric points of training processes, durably and exactly once.
 
     A producer is one run handle in one process. A stream carries one producer, or many: `Open.multiplexed` of its first
     message says which. The client speaks first. A stream of one producer:
@@ -231,15 +233,15 @@ class IngestService(object):
     Retry contract, for each producer. A batch number is bound to its content at the first send; a client never regroups
     a numbered batch (which batches share a BatchSet is free, and may differ at each send). After any broken stream the
     client opens the producer on a new one, learns `committed_number`, forgets all batches up to it, declares again every
-    series it will use, and sends the rest again, in order, under the same numbers. After ProducerEnded it does the same
-    on the stream that it has, with a new producer_index, if the status says that a retry is worth it. What was committed
-    already is recognised by its number and stored once. The highest committed number lives in the same database
-    transaction as the points, so this holds whichever replica answers.
+    series it will use, and sends the rest again, in order, with the same numbers. After ProducerEnded it does the same
+    on the stream that it has, with a new producer_index, if the status says that a retry may help. A batch that was
+    committed already is recognised by its number and stored once. The highest committed number is stored in the same
+    database transaction as the points, so this holds whichever replica answers.
 
-    A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is named here and
-    whose metadata names the offending `field`; statuses worth retrying carry a google.rpc.RetryInfo too. On a stream of
-    many producers, those marked with * end only the producer that they concern, as the status in ProducerEnded, and the
-    others go on. What is sent for a producer that has ended, before the client has read so, is ignored.
+    A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is listed here and
+    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a stream
+    of many producers, those marked with * only end the producer that they concern, as the status in ProducerEnded, and
+    the other producers continue. Messages for a producer that has ended are ignored, as the client may not know it yet.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
@@ -252,24 +254,24 @@ class IngestService(object):
     *INVALID_ARGUMENT    UNDECLARED_SERIES    a batch used a series index that its producer did not declare.
     *OUT_OF_RANGE        SEQUENCE_GAP         a batch number was not the one after the last.
     *NOT_FOUND           RUN_NOT_FOUND        no such run for this caller. Create it, then open again.
-    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still takes points.)
+    *FAILED_PRECONDITION RUN_DELETED          the run was deleted. (A finished run still accepts points.)
     *ABORTED             FENCED               a newer Open of the same producer took over, or the run was deleted.
-    The client of the newer one goes on, the older one stops. A client
-    that knows of no newer one opens again; the answer says why.
+    The client of the newer one continues, the older one stops. A client
+    that knows of no newer one opens again; the response says why.
     *DATA_LOSS           LEDGER_BEHIND        the database was restored to a state from before `first_unacked`: points
-    once acknowledged are gone. The client counts them, takes a new producer
-    id and goes on.
+    that were acknowledged are lost. The client counts them, takes a new
+    producer id and continues.
     RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE    a message above `max_message_bytes`, or with too many batches. Not
     retryable as it is. (From gRPC itself, without a reason, above 4 MiB.)
-    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached a limit of its own: of streams, or of points per
-    second, so far that they would wait for more than a minute. Retry after
-    RetryInfo; until then, points that are above a limit wait.
-    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as much that waits, as it takes. Retry
-    after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached its limit of streams, or exceeds its limit of
+    points per second so far that points would wait for more than a minute.
+    (Up to that, they wait.) Retry after the delay in RetryInfo.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as many waiting points, as it accepts.
+    Retry after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
-    takes. Retry after the delay in RetryInfo.
+    accepts. Retry after the delay in RetryInfo.
     UNAVAILABLE         OPEN_TIMEOUT         no message came within twenty seconds after the call began.
-    UNAVAILABLE         CLIENT_STALLED       nothing of what was sent was read for two minutes.
+    UNAVAILABLE         CLIENT_STALLED       the client read no response for two minutes.
     UNAVAILABLE         DRAINING             this replica shuts down, or the stream is old enough to look for a replica
     again. What was received is acknowledged, if it is committed within a few
     seconds. Reconnect over a new connection.
@@ -277,22 +279,23 @@ class IngestService(object):
     RetryInfo.
     UNAVAILABLE         DATABASE_UNAVAILABLE this replica has been without the database for some seconds, while others
     may have it. Retry after the delay in RetryInfo.
-    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open. Open again after the
-    delay in RetryInfo: what the stream knew of it may be wrong.
-    *INTERNAL            COMMIT_FAILED        a batch, which the message names, hits a bug of the service and cannot be
-    committed. What came before it is. Retry with backoff; please report it.
+    UNAVAILABLE         DATABASE_CHANGED     the database was restarted or failed over since Open, so what the stream
+    knew of it may be wrong. Open again after the delay in RetryInfo.
+    *INTERNAL            COMMIT_FAILED        a batch, which the message names, cannot be committed because of a bug in
+    the service; all batches before it are. Retry with backoff; please report
+    it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
     Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
-    and a stream that the network tore (INTERNAL or UNKNOWN as often as UNAVAILABLE): over a new connection, which may
-    find another replica. ABORTED and CANCELLED: over the same one. The rest: not without a change somewhere; a client
-    that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+    and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new connection, which
+    may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until something is changed;
+    a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
 
-    The status in ProducerEnded: over the same stream, after the delay in RetryInfo or with backoff, if this list has it
-    retried at all. If an OVERLOADED there lasts, over a new connection.
+    A status in ProducerEnded that is to be retried: on the same stream, after the delay in RetryInfo or with backoff. If
+    OVERLOADED persists there, over a new connection.
 
-    None of these statuses makes anything final: what was not acknowledged is still the client's to send. Only a
-    refusal in an Ack is final, point by point.
+    None of these statuses is final for any point: the client still has to send what was not acknowledged. Only a refusal
+    in an Ack is final, point by point.
     """
 
     @staticmethod

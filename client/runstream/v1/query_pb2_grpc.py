@@ -6,15 +6,15 @@ from runstream.v1 import query_pb2 as runstream_dot_v1_dot_query__pb2
 
 
 class QueryServiceStub(object):
-    """Reads points back. Every stored point is in every answer once. A read sees at least all points that were
-    acknowledged before it began.
+    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before it
+    began.
 
     Every method only reads and may be retried. Errors carry a google.rpc.ErrorInfo with one of these reasons, and
     `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
-    ABORTED             READ_TOO_SLOW            the read outlived the rows it was reading; ask again, for less.
+    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had finished; ask again, for less.
     OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
@@ -53,23 +53,23 @@ class QueryServiceStub(object):
 
 
 class QueryServiceServicer(object):
-    """Reads points back. Every stored point is in every answer once. A read sees at least all points that were
-    acknowledged before it began.
+    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before it
+    began.
 
     Every method only reads and may be retried. Errors carry a google.rpc.ErrorInfo with one of these reasons, and
     `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
-    ABORTED             READ_TOO_SLOW            the read outlived the rows it was reading; ask again, for less.
+    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had finished; ask again, for less.
     OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
 
     def History(self, request, context):
-        """All points of some series of one run: exact, in columns. Series by series in the order (key, rank, attempt), in
-        each series ordered by (step, time). A series that has many points comes in several messages, one after another.
-        An unknown key is an empty answer, not an error.
+        """All points of some series of one run: exact, in columns. Series come in the order (key, rank, attempt), the points of
+        each in the order (step, time). A series with many points comes in several messages, one after another. An unknown
+        key has an empty response, and is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,30 +85,31 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Chart(self, request, context):
-        """The picture of some series in at most `max_buckets` buckets each: one curve a message, ordered by (run as asked, key,
-        rank, attempt); series without a point in the range are left out. Exact: the minimum and the maximum of every bucket
-        are in the answer, so a spike of one point in ten million is in the picture. Bucket edges may follow how points are
-        stored: then buckets are not equally wide, but every point is in one bucket, and buckets do not overlap.
+        """Curves of some series for a chart, in at most `max_buckets` buckets each: one curve per message, ordered by (run as
+        requested, key, rank, attempt); series without a point in the range are left out. Exact: the response has the minimum
+        and the maximum of every bucket, so the chart shows a spike of one point in ten million. Bucket edges may follow the
+        way in which points are stored: then buckets are not equally wide, but every point is in one bucket, and buckets do
+        not overlap.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Aggregate(self, request, context):
-        """One curve out of all ranks of a run: the least, the greatest and the mean value over the ranks, and which rank had
-        them. Shows the straggler. An unknown key is an empty answer. Bucket edges may follow how points are stored, in each
-        rank differently: the buckets of a wide range are then blurred by up to their width.
+        """One curve over all ranks of a run: the least, the greatest and the mean value over the ranks, and which rank had
+        them, to find a straggler. An unknown key has an empty response. Bucket edges may follow the way in which points are
+        stored, which differs between ranks: the buckets of a wide range are then blurred by up to their width.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Tail(self, request, context):
-        """New points of a run as they are committed, from a cursor on. The first answer comes at once and has the cursor of
-        this moment. Each point comes once, also across reconnects with the last cursor, to whichever replica. Ends with
-        OUT_OF_RANGE CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes), of another
-        database, of this one before a standby took over or a backup was restored, or of an earlier release: begin again
-        without a cursor, then read History.
+        """New points of a run as they are committed, from a cursor on. The first response comes at once and has the current
+        cursor. Each point comes once, even after a reconnect with the last cursor to any replica. Ends with OUT_OF_RANGE
+        CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes), of another database, of
+        this one before a standby took over or a backup was restored, or of an earlier release: begin again without a
+        cursor, then read History.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,15 +151,15 @@ def add_QueryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueryService(object):
-    """Reads points back. Every stored point is in every answer once. A read sees at least all points that were
-    acknowledged before it began.
+    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before it
+    began.
 
     Every method only reads and may be retried. Errors carry a google.rpc.ErrorInfo with one of these reasons, and
     `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
-    ABORTED             READ_TOO_SLOW            the read outlived the rows it was reading; ask again, for less.
+    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had finished; ask again, for less.
     OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """

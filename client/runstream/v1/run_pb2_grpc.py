@@ -6,23 +6,23 @@ from runstream.v1 import run_pb2 as runstream_dot_v1_dot_run__pb2
 
 
 class RunServiceStub(object):
-    """Experiments, runs, params and tags. Points go through IngestService and come back through QueryService.
+    """Experiments, runs, params and tags. Points are written through IngestService and read through QueryService.
 
     Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
-    try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
-    INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
-    message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; of a filter that cannot be
-    read, also `position`: the character, counted from 0, at which it is wrong:
+    try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over the same one.
+    INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED without a reason
+    means that the message is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; for a filter that cannot be
+    parsed, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted; CreateRun takes a numbered one.
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted. (CreateRun uses a numbered one instead.)
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
-    RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
+    RESOURCE_EXHAUSTED  OVERLOADED               this replica has as many calls in progress as it accepts.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
 
     A request may be 4 MiB long; a longer one is RESOURCE_EXHAUSTED without a reason, from gRPC itself.
@@ -112,23 +112,23 @@ class RunServiceStub(object):
 
 
 class RunServiceServicer(object):
-    """Experiments, runs, params and tags. Points go through IngestService and come back through QueryService.
+    """Experiments, runs, params and tags. Points are written through IngestService and read through QueryService.
 
     Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
-    try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
-    INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
-    message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; of a filter that cannot be
-    read, also `position`: the character, counted from 0, at which it is wrong:
+    try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over the same one.
+    INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED without a reason
+    means that the message is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; for a filter that cannot be
+    parsed, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted; CreateRun takes a numbered one.
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted. (CreateRun uses a numbered one instead.)
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
-    RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
+    RESOURCE_EXHAUSTED  OVERLOADED               this replica has as many calls in progress as it accepts.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
 
     A request may be 4 MiB long; a longer one is RESOURCE_EXHAUSTED without a reason, from gRPC itself.
@@ -157,9 +157,9 @@ class RunServiceServicer(object):
 
     def CreateRun(self, request, context):
         """Creates a run. With a run id: gets that run if it exists, so that all ranks of a job may call it at once. A run that
-        had ended before the caller started is RUNNING again, or is another launch's: see `derived`.
-        If the experiment is deleted, the run is created in an experiment of the same name with a number behind it, for
-        example `digits (2)`: points of a training that is under way are worth more than an error.
+        had ended before the caller started becomes RUNNING again, or belongs to another launch: see `derived`.
+        If the experiment is deleted, the run is created in an experiment of the same name followed by a number, for example
+        `digits (2)`, since an error would cost the points of a training that is in progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +180,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchRuns(self, request, context):
-        """Finds runs of some experiments that match a filter, in an order, page by page. The language is that of MLflow's
+        """Finds runs of some experiments that match a filter, in a chosen order, page by page. The language is that of MLflow's
         search, with OR, NOT and parentheses: docs/queries.md.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -188,8 +188,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FinishRun(self, request, context):
-        """Sets a run's end status and time. Points, params and tags are still taken afterwards: late ranks exist. A deleted
-        run takes its end too, so that it is right if the run is restored.
+        """Sets a run's end status and time. Points, params and tags are still accepted afterwards, as ranks may be late. A
+        deleted run accepts its end as well, so that it is right if the run is restored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,14 +211,14 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRun(self, request, context):
-        """Marks a run as deleted and fences its producers: no point is taken any more. Deleting twice is no error.
+        """Marks a run as deleted and fences its producers: no more points are accepted. Deleting twice is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreRun(self, request, context):
-        """Takes a deletion back, as long as the run was not purged (a grace period after its deletion).
+        """Undoes a deletion, as long as the run was not purged (a grace period after its deletion).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,9 +226,9 @@ class RunServiceServicer(object):
 
     def MoveRun(self, request, context):
         """Moves a run to another experiment of its workspace, with its points, params, tags, inputs and the logged models that it
-        made; to the one that it is in already is no change. Its files stay where they are, so their URIs stay valid; its child
-        runs stay in their experiment. From then on the retention of the new experiment applies. A job that is logging to the
-        run goes on. A deleted run, or a deleted experiment, is FAILED_PRECONDITION; an experiment of another workspace is
+        made. If it is there already, nothing changes. Its files stay where they are, so their URIs stay valid; its child runs
+        stay in their experiment. From then on the retention of the new experiment applies. A job that is logging to the run
+        continues. A deleted run, or a deleted experiment, is FAILED_PRECONDITION; an experiment of another workspace is
         EXPERIMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -236,9 +236,9 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSeries(self, request, context):
-        """Deletes all points of some keys of a run, of all ranks and attempts. They are out of every answer at once; their
-        space is freed soon after. A training job that goes on logging such a key starts a new series of it. A key that
-        does not exist is no error.
+        """Deletes all points of some keys of a run, of all ranks and attempts. No response has them from then on; their space
+        is freed soon after. A training job that continues to log such a key starts a new series of it. A key that does not
+        exist is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -337,23 +337,23 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService(object):
-    """Experiments, runs, params and tags. Points go through IngestService and come back through QueryService.
+    """Experiments, runs, params and tags. Points are written through IngestService and read through QueryService.
 
     Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
-    try again over a new connection, which may find another replica. ABORTED and CANCELLED: try again over the same one.
-    INTERNAL, UNKNOWN and DATA_LOSS: a few times, then give this one call up. RESOURCE_EXHAUSTED without a reason is a
-    message that is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; of a filter that cannot be
-    read, also `position`: the character, counted from 0, at which it is wrong:
+    try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over the same one.
+    INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED without a reason
+    means that the message is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
+    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; for a filter that cannot be
+    parsed, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
     NOT_FOUND           EXPERIMENT_NOT_FOUND     no such experiment for this caller.
     FAILED_PRECONDITION RUN_DELETED              the run is deleted; restore it first.
-    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted; CreateRun takes a numbered one.
+    FAILED_PRECONDITION EXPERIMENT_DELETED       the experiment is deleted. (CreateRun uses a numbered one instead.)
     ALREADY_EXISTS      PARAM_CHANGED            a param has another value already; params are written once.
     ALREADY_EXISTS      RUN_IN_OTHER_EXPERIMENT  the run id is taken by a run of another experiment.
-    RESOURCE_EXHAUSTED  OVERLOADED               as many calls are under way as this replica takes.
+    RESOURCE_EXHAUSTED  OVERLOADED               this replica has as many calls in progress as it accepts.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
 
     A request may be 4 MiB long; a longer one is RESOURCE_EXHAUSTED without a reason, from gRPC itself.

@@ -33,7 +33,7 @@ def test_the_environment_gives_the_address_over_http_and_the_uri_overrides_it() 
         ("runstream://:50051", "has no host"),
         ("runstream://host:99999", "port"),
         ("runstream://host:x", "port"),
-        ("runstream://host/path", "nothing may follow the host"),
+        ("runstream://host/path", "may follow host and port"),
         ("runstream://host?https=x", "unknown parameter 'https'"),
         ("runstream://host?http=ftp://x", "expected host:port"),
         ("runstream://user:secret@host", "must not contain a password"),

@@ -105,7 +105,7 @@ def test_a_record_that_is_no_event_is_damage_and_the_next_one_is_read():
     reader, contents = read(good, b"\x0a\xff\xff", good)
     assert len(rows(reader, contents)) == 2
     assert len(contents.damage) == 1
-    assert "no Event" in contents.damage[0].what
+    assert "not an Event" in contents.damage[0].what
 
 
 @given(st.binary(max_size=80), st.booleans())
