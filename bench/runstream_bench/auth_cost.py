@@ -39,19 +39,19 @@ _CALLS = 500  # of runs/get, of each pair
 
 @dataclass(frozen=True, slots=True)
 class _Services:
-    """One of each kind, and a token for the second one."""
+    """A service of each kind, and a token for the one that authenticates."""
 
     of: dict[str, RunstreamProcess]
     database: Database
     token: str
 
     def metadata(self, kind: str) -> Metadata:
-        """What calls over gRPC bring along."""
+        """The metadata that calls over gRPC send."""
         return [("authorization", f"Bearer {self.token}")] if kind == ON else []
 
 
 def run(*, seconds: float, pairs: int, as_json: bool) -> int:
-    """Measure, print; 1 if a point was refused."""
+    """Measures and prints. Returns the exit code: 1 if a point was refused."""
     values = uvloop.run(measure(seconds, pairs))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
@@ -67,7 +67,7 @@ async def measure(seconds: float, pairs: int) -> dict[str, float | bool]:
         for number in range(pairs + 1):
             measured = figures if number else PairedFigures(KINDS)  # the first round warms up
             say(f"pair {number} of {pairs}" if number else "warming up")
-            # The second one is first in every other pair.
+            # In every other pair, the second service comes first.
             for kind in KINDS if number % 2 else reversed(KINDS):
                 refused += await _ingest(measured, kind, services, seconds if number else min(seconds, 1.0))
                 await services.database.execute("TRUNCATE hot_batches, commits")
@@ -92,7 +92,7 @@ async def _services() -> AsyncIterator[_Services]:
 
 
 async def _ingest(figures: PairedFigures, kind: str, services: _Services, seconds: float) -> int:
-    """Points a second over gRPC, and their CPU; returns how many were refused."""
+    """Measures points a second over gRPC, and their CPU time; returns how many points were refused."""
     one, refused = services.of[kind], 0
     process = psutil.Process(one.pid)
     for load in LOADS:
@@ -106,7 +106,7 @@ async def _ingest(figures: PairedFigures, kind: str, services: _Services, second
 
 
 async def _runs_get(figures: PairedFigures, services: _Services) -> None:
-    """The median time of runs/get by one caller, both services in turns."""
+    """Measures the median time of runs/get by one caller, which asks both services in turns."""
     async with contextlib.AsyncExitStack() as stack:
         connections = {
             kind: await stack.enter_async_context(Connection.to(services.of[kind].http_url, token=services.token))

@@ -21,7 +21,7 @@ SCALE = click.FloatRange(0.01, 100)
 
 
 class Several(click.ParamType[tuple[str, ...]]):
-    """Names with commas between them. Which ones there are is the caller's to say: it may depend on other options."""
+    """Names separated by commas. The command checks them, since which names exist depends on other options."""
 
     name = "names"
 
@@ -30,7 +30,7 @@ class Several(click.ParamType[tuple[str, ...]]):
 
 
 def _chosen(option: str, given: tuple[tuple[str, ...], ...], known: Iterable[str]) -> tuple[str, ...]:
-    """All that was named, which must be known."""
+    """All names that were given. Raises click.BadParameter for one that is not known."""
     names = tuple(name for several in given for name in several)
     for name in names:
         if name not in known:

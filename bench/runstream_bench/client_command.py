@@ -30,14 +30,14 @@ from runstream_bench.session import NO_ROLL_UP, STORED, Started, started
 Say = Callable[[str], None]
 Values = dict[str, Any]
 
-_SLOW_SYNC_S = 0.5  # of a disk on which each sync of a journal takes so much longer
-_FLAPPING_S = 2.0  # reachable for so long, and then not for as long
+_SLOW_SYNC_S = 0.5  # how much longer each sync of a journal takes on the slow disk
+_FLAPPING_S = 2.0  # the service is reachable for this long, and then unreachable for as long
 _STARTS = 5  # fresh processes for the cost of import and of the first start_run()
 _FLOOR = 100  # calls of a peer, at least
 
 
 def run(*, scale: float, as_json: bool) -> int:
-    """Measure, print; 1 if a point that was logged is missing or there twice."""
+    """Measures and prints. Returns the exit code: 1 if a logged point is missing or stored twice."""
     values = uvloop.run(_measure(scale, say))
     if as_json:
         sys.stdout.write(to_json(values) + "\n")
@@ -74,7 +74,7 @@ class ClientBench:
         return max(1, round(_STARTS * min(self._scale, 1.0)))
 
     async def imports(self) -> None:
-        """What the statement takes in a new process."""
+        """The time that the import takes in a new process."""
         self._say("import")
         code = "import time; begun = time.perf_counter(); import runstream; print(time.perf_counter() - begun)"
         spent = []
@@ -84,7 +84,7 @@ class ClientBench:
         self.values["import_ms"] = 1_000 * statistics.median(spent)
 
     async def first_runs(self) -> None:
-        """What the first start_run() takes, where no agent runs yet."""
+        """The time that the first start_run() takes, while no agent runs yet."""
         self._say("first start_run()")
         spent = []
         for _ in range(self._starts):
@@ -102,7 +102,7 @@ class ClientBench:
             self.values |= await here.trainer("modules")
 
     async def log_cost(self) -> None:
-        """See client_trainer.log."""
+        """The cost of log() to its caller, as client_trainer.log measures it."""
         calls = self._scaled(100_000)
         for label, slow_sync_s in (("", 0.0), ("_service_down", 0.0), ("_slow_disk", _SLOW_SYNC_S)):
             self._say(f"log(), {calls:,} calls{label.replace('_', ' ')}")
@@ -114,7 +114,7 @@ class ClientBench:
         self.values["slow_disk_sync_s"] = _SLOW_SYNC_S
 
     async def step_overhead(self) -> None:
-        """See client_trainer.steps."""
+        """How much longer training steps take that log, as client_trainer.steps measures it."""
         pairs, block = max(2, round(8 * min(self._scale, 1.0))), max(10, round(100 * min(self._scale, 1.0)))
         for label in ("up", "down", "flapping"):
             self._say(f"training steps with and without log(), service {label}")
@@ -130,7 +130,7 @@ class ClientBench:
                 self.values["agent_rss_mb"] = here.agent_rss_mb
 
     async def drains(self) -> None:
-        """What waited in journals while nobody sent it, until it is acknowledged."""
+        """The time until points are acknowledged that waited in journals while no agent ran."""
         rss_mb = []
         for label, journals, points in (("drain", 1, 400_000), ("agent_drain", 8, 100_000)):
             points = self._scaled(points, KEYS)
@@ -181,7 +181,7 @@ class ClientBench:
 
     @contextlib.asynccontextmanager
     async def _place(self, *, is_down: bool, flaps: bool = False) -> AsyncIterator[tuple[Place, dict[str, str]]]:
-        """With the service up, at an address where nothing listens, or behind a way that comes and goes."""
+        """With the service up, at an address where nothing listens, or through a proxy that comes and goes."""
         async with contextlib.AsyncExitStack() as stack:
             address, more = self._parts.address, {}
             if is_down:
@@ -191,7 +191,7 @@ class ClientBench:
             yield await stack.enter_async_context(place(address)), more
 
     async def _is_known(self, run_id: str) -> bool:
-        """Whether the service knows the run: what it is asked before it gets points."""
+        """Whether the service knows the run, which it does before it gets points."""
         return bool(await self._parts.database.fetchval("SELECT 1 FROM runs WHERE run_id = $1::uuid", run_id))
 
     async def _is_exact(self, run_id: str, ranks: int, steps: int) -> bool:

@@ -44,7 +44,7 @@ def _wandb() -> Iterator[Callable[[float, int], object]]:
 
 
 def measure(peer: contextlib.AbstractContextManager[Callable[[float, int], object]], calls: int) -> dict[str, Any]:
-    """Median and p99.9 of so many calls."""
+    """The median and the 99.9th percentile of this many calls."""
     clock = time.perf_counter_ns
     spent = []
     with peer as log:
@@ -57,7 +57,7 @@ def measure(peer: contextlib.AbstractContextManager[Callable[[float, int], objec
 
 
 def main(name: str, calls: int, uri: str) -> dict[str, Any]:
-    """Measure it, or say why not."""
+    """Measures one client, or says why it cannot be measured."""
     module = name.partition("_")[0]
     try:
         importlib.import_module(module)
@@ -71,11 +71,11 @@ def main(name: str, calls: int, uri: str) -> dict[str, Any]:
     }
     try:
         return measure(peers[name](), calls)
-    except Exception as error:  # whatever goes wrong in it, the rest is measured
+    except Exception as error:  # whatever goes wrong in one client, the others are measured
         return {"skipped": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # they greet there
+    with contextlib.redirect_stdout(sys.stderr):  # some clients print a greeting on stdout
         found = main(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
     print(json.dumps(found))

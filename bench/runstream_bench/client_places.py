@@ -1,4 +1,4 @@
-"""Where `runstream bench --client` lets things run: a journal directory with its agent, and processes beside it."""
+"""Where `runstream bench --client` runs its parts: a journal directory with its agent, and training processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place:
 
     directory: Directory
     environment: dict[str, str]
-    agent_rss_mb: float = 0.0  # of the agent, at most
+    agent_rss_mb: float = 0.0  # the most memory that the agent had
 
     async def trainer(self, what: str, *arguments: object, **more: str) -> dict[str, Any]:
         """Runs client_trainer.py here, with more variables."""
@@ -56,7 +56,7 @@ class Place:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def watch_agent(self) -> None:
-        """Sample until cancelled."""
+        """Samples the memory of the agent until cancelled."""
         while True:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if self.directory.agent_runs():
@@ -65,7 +65,7 @@ class Place:
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
     async def end_agent(self) -> None:
-        """Returns when none runs."""
+        """Ends the agent. Returns when none runs any more."""
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             give_up = time.monotonic() + _END_S
             if self.directory.agent_runs():
@@ -77,7 +77,7 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def place(address: str) -> AsyncIterator[Place]:
-    """A fresh one; it and its agent are gone afterwards."""
+    """A fresh directory; it and its agent are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="runstream-bench-", ignore_cleanup_errors=True) as name:
         directory = Directory(Path(name) / "journals")
         directory.make()
@@ -91,7 +91,7 @@ async def place(address: str) -> AsyncIterator[Place]:
 
 
 def environment(address: str, directory: Path) -> dict[str, str]:
-    """Ours, without settings and launchers of whoever runs the benchmark; numpy computes in one thread."""
+    """Our environment without the user's settings and launchers; numpy computes in one thread."""
     foreign = ("RUNSTREAM_", "MLFLOW_", "WANDB_", "TRACKIO_", "SLURM_", "OMPI_", "TORCHELASTIC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):

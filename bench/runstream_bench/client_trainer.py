@@ -19,7 +19,7 @@ from typing import Any
 KEYS = 20
 _POINTS_BETWEEN_FLUSHES = 50_000
 _LOG_ROUNDS = 5
-_PAUSE_S = 0.6  # longer than the recorder and the agent work on what was logged last
+_PAUSE_S = 0.6  # longer than the recorder and the agent need for what was logged last
 _STEP_S = 0.005
 _PATIENCE_S = 30.0
 _UNWANTED = ("grpc", "google.protobuf", "numpy", "pandas", "torch", "mlflow")
@@ -97,7 +97,7 @@ def steps(pairs: int, block: int) -> dict[str, Any]:
 
 
 def threads() -> dict[str, Any]:
-    """How many threads this process has more with one run, and with twenty."""
+    """How many additional threads this process has with one run, and with twenty."""
     import psutil
 
     import runstream
@@ -162,7 +162,7 @@ def write(run_id: str, journals: int, points: int) -> dict[str, Any]:
 
 
 def _slow_down_syncs(seconds: float) -> None:
-    """Another thread runs meanwhile, as during a real sync."""
+    """Sleeps, so that another thread can run, as during a real sync."""
     from runstream.journal.files import OsFiles
 
     sync = OsFiles.sync
@@ -175,7 +175,7 @@ def _slow_down_syncs(seconds: float) -> None:
 
 
 def _step_of(seconds: float) -> Callable[[], object]:
-    """A computation of about that length."""
+    """A computation that takes about this long."""
     import numpy as np
 
     a = np.random.default_rng(1).random((128, 128))
@@ -208,7 +208,7 @@ def _block(compute: Callable[[], object], log: Callable[[int], None] | None, fir
 
 
 def _timed(log: Callable[[int], None], spent: list[float]) -> Callable[[int], None]:
-    """Notes the seconds of each call."""
+    """Records the duration of each call, in seconds."""
     clock = time.perf_counter
 
     def timed(step: int) -> None:
@@ -225,7 +225,7 @@ def _other_threads_s() -> float:
 
 
 def _sockets() -> int:
-    """Of this process, where /proc tells."""
+    """The number of sockets of this process, where /proc has it."""
     count = 0
     for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         with contextlib.suppress(OSError):  # that of listdir
@@ -252,7 +252,7 @@ def _wait_for(done: Callable[[], bool]) -> None:
 
 
 def main(what: str, *arguments: str) -> None:
-    """Does one of them."""
+    """Runs one of the measurements."""
     result: dict[str, Any]
     if what == "log":
         result = log(int(arguments[0]), float(arguments[1]))

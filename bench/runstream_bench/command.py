@@ -1,4 +1,4 @@
-"""The command's flow: rounds, then the report."""
+"""`runstream bench` without an option for something else: the rounds, then the report."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from runstream_service.ingest.metrics import Received
 
 
 def count_calls() -> Counter[str]:
-    """The calls from now on, by `Class.method`."""
+    """Counts calls from now on, by `Class.method`."""
     calls: Counter[str] = Counter()
     for kind, methods in (
         (prometheus_client.Counter, ("inc", "labels")),

@@ -1,4 +1,4 @@
-"""The service, with writers that drop what they should store and acknowledge it: what is left is the cost of messages.
+"""The service, with writers that acknowledge points and drop them. What remains is the cost of messages.
 
 python -m runstream_bench.dropping serve ...
 """
@@ -15,11 +15,11 @@ from runstream_service.ingest.group import Pending
 from runstream_service.ingest.writer import Writer
 from runstream_service.server import worker, worker_pool
 
-_COMPLETED_AT_ONCE = 16  # as a writer that stores them does
+_COMPLETED_AT_ONCE = 16  # the same number as for a writer that stores them
 
 
 class DroppingWriter(Writer):
-    """It collects groups as usual; their commit is over at once."""
+    """A writer that collects groups as usual, and whose commits do nothing."""
 
     async def _commit(self, items: list[Pending], **_: Any) -> None:
         for first in range(0, len(items), _COMPLETED_AT_ONCE):

@@ -14,7 +14,7 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """One event."""
+    """One event of the stream."""
 
     kind: str
     data: Any
@@ -73,7 +73,7 @@ class EventReader:
             return
 
     async def close(self) -> None:
-        """Goes, as a tab that is closed."""
+        """Closes the connection, as a browser does when a tab is closed."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()

@@ -46,7 +46,7 @@ Latencies = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class _Flood:
-    """What came of the load."""
+    """The result of the overload."""
 
     points: int
     points_per_s: float
@@ -54,7 +54,7 @@ class _Flood:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One round."""
+    """The figures of one round."""
 
     latencies_s: Latencies
     flood_points_per_s: float
@@ -62,7 +62,7 @@ class _Round:
 
 
 def run(*, seconds: float, pairs: int, as_json: bool) -> int:
-    """Measure, print; 1 if the table did not get exactly what was acknowledged."""
+    """Measures and prints. Returns the exit code: 1 if the table does not hold exactly what was acknowledged."""
     values = uvloop.run(measure(seconds, pairs, say))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
@@ -77,7 +77,7 @@ async def measure(seconds: float, pairs: int, say: Callable[[str], None]) -> Val
     rows_exact = True
     async with started(say, *NO_ROLL_UP, "--auth", "on") as parts:
         callers = await _caller_of(parts, "quiet"), await _caller_of(parts, "busy")
-        await push(parts.address, QUIET, 1.0, metadata=callers[0])  # connections, and the first epoch
+        await push(parts.address, QUIET, 1.0, metadata=callers[0])  # makes the connections and the first epoch
         await parts.database.execute("TRUNCATE hot_batches, commits")
         for number in range(1, pairs + 1):
             for kind, of_kind in rounds.items():
@@ -118,7 +118,7 @@ async def _caller_of(parts: Started, workspace: str) -> Metadata:
 
 @contextlib.asynccontextmanager
 async def _flood(address: str, caller: Metadata, seconds: float) -> AsyncIterator[asyncio.Future[_Flood]]:
-    """The load, which begins with the block; says what came of it at its end."""
+    """Runs the overload during the block; its result is there at the end of the block."""
     arguments = (FLOOD.streams, FLOOD.batch_points, FLOOD.connections, seconds)
     process = await asyncio.create_subprocess_exec(
         *_LOW_PRIORITY, sys.executable, "-m", "runstream_bench.load_process", address, *map(str, arguments),
@@ -149,7 +149,7 @@ def _values(rounds: list[_Round]) -> Values:
         for percent in (50, 99):
             of_rounds = [_percentile(one.latencies_s[name], percent) for one in rounds]
             values[f"ack_p{percent}_ms_{name}"] = 1000 * statistics.median(of_rounds)
-            # Of each round, not of the medians: the machine's mood is that of its round.
+            # The ratio of each round, not of the medians: the speed of the machine changes between rounds.
             idle = [_percentile(one.latencies_s["idle"], percent) for one in rounds]
             ratios = [loaded / alone for loaded, alone in zip(of_rounds, idle, strict=True)]
             values[f"ack_p{percent}_ratio_{name}"] = statistics.median(ratios)

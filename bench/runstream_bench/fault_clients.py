@@ -29,7 +29,7 @@ KEYS = 50
 _TICK_S = 0.05
 _SAY_EVERY_S = 0.1
 _FLUSH_S = 300.0
-# What each client reports, in memory that all share.
+# What each client reports, in shared memory.
 _LOGGED, _ACKNOWLEDGED, _BYTES, _WARNINGS, _COLUMNS = range(5)
 
 Table: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.int64]]"
@@ -40,8 +40,8 @@ def value_of(step: float, key: int) -> float:
     return step * 0.5 + key
 
 
-class _Heard(logging.Handler):
-    """Counts the client's warnings."""
+class _Warnings(logging.Handler):
+    """Collects the warnings of the client."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -55,15 +55,15 @@ def _client(
     rank: int, address: str, run_id: str, points_per_s: float, table: Table, reports: SimpleQueue[dict[str, Any]]
 ) -> None:
     """One training process: logs until the last row of the table says stop, flushes, reports."""
-    heard = _Heard()
-    logging.getLogger("runstream").addHandler(heard)
+    warnings = _Warnings()
+    logging.getLogger("runstream").addHandler(warnings)
     parent = os.getppid()
     row, stop = table[rank], table[-1]
     run = runstream.start_run("bench", "faults", run_id=run_id, rank=rank, address=address)
 
     def tell() -> None:
         stats = run.stats()
-        row[:] = (stats.logged, stats.acknowledged, stats.buffered_bytes, len(heard.messages))
+        row[:] = (stats.logged, stats.acknowledged, stats.buffered_bytes, len(warnings.messages))
 
     step, begun = 0, time.monotonic()
     while not stop[0] and os.getppid() == parent:
@@ -83,14 +83,14 @@ def _client(
             "flushed": flushed,
             "refused": sum(stats.refused.values()),
             "reconnects": stats.reconnects,
-            "warnings": heard.messages,
+            "warnings": warnings.messages,
             "last_error": stats.last_error,
         }
     )
 
 
 class _Watch:
-    """What the table says from moment to moment."""
+    """Follows the table: the longest gap between acknowledgements, and when marked points have arrived."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -101,15 +101,15 @@ class _Watch:
         self._arrived_s: float | None = None
 
     def mark(self) -> None:
-        """See the module."""
+        """The command "mark": starts the search for the longest gap, and remembers what has been logged."""
         self._gap_s, self._arrived_s = 0.0, None
         self._marked = (time.monotonic(), self._table[:, _LOGGED].copy())
 
     def collect(self) -> None:
-        """Takes note of what has changed."""
+        """Compares the table with what it was before."""
         now = time.monotonic()
         acknowledged = self._table[:, _ACKNOWLEDGED].copy()
-        # Also of a gap that has not ended yet.
+        # This includes a gap that has not ended yet.
         self._gap_s = max(self._gap_s, float((now - self._since).max()))
         self._since[acknowledged > self._acknowledged] = now
         self._acknowledged = acknowledged
@@ -130,7 +130,7 @@ class _Watch:
 
 def main(address: str, run_id: str, clients: int, points_per_s: float) -> None:
     """Runs until the command "stop"."""
-    # The last row is where the clients look whether to stop.
+    # The last row tells the clients to stop.
     table: Table = np.frombuffer(mmap.mmap(-1, (clients + 1) * _COLUMNS * 8), np.int64).reshape(clients + 1, _COLUMNS)
     # Forked, so that fifty processes import their libraries once. Nothing of gRPC has been started before.
     fork = multiprocessing.get_context("fork")

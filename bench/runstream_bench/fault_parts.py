@@ -33,7 +33,7 @@ class Replica:
     def __init__(self, database_url: str, log_file: Path) -> None:
         self.process = RunstreamProcess(log_file, "--database", database_url)
         self.rss_mb: list[float] = []
-        # Each change of what /readyz says, with its time.
+        # Each change of the answer of /readyz, with its time.
         self.readiness: list[tuple[float, bool]] = []
 
     async def watch(self) -> None:
@@ -55,7 +55,7 @@ class Replica:
         return answer.status == 200
 
     def changed_at(self, ready: bool, since: float) -> float | None:
-        """When it first said so, after `since`; None if it did not."""
+        """When /readyz first gave this answer after `since`; None if it did not."""
         return next((at for at, said in self.readiness if said == ready and at >= since), None)
 
 
@@ -91,7 +91,7 @@ def slowed(postmaster: int) -> Iterator[None]:
                 begun = time.monotonic()
                 time.sleep(_SLICE_S)
                 _send(family, psutil.Process.suspend)
-                # By the clock: on a busy machine a slice is longer than was asked for.
+                # Measured, since on a busy machine a slice is longer than was asked for.
                 if over.wait((time.monotonic() - begun) * (_SLOWED - 1)):
                     break
             _send(family, psutil.Process.resume)
@@ -142,7 +142,7 @@ class Clients:
                 shown = time.monotonic()
                 waiting = self.line["logged"] - self.line["acknowledged"]
                 self.say(f"    logged {self.line['logged']:,}, not acknowledged {waiting:,}")
-        self._said.set()  # whoever still waits has to learn that there are no more
+        self._said.set()  # wakes up those who wait, since there will be no more lines
 
     async def until(self, holds: Callable[[dict[str, Any]], Any]) -> Any:
         """Waits until something is true of the last line; returns that line. Raises RuntimeError if the clients end."""
@@ -154,7 +154,7 @@ class Clients:
         return found
 
     async def tell(self, command: str) -> None:
-        """Gives a command."""
+        """Sends a command to the processes."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{command}\n".encode())
         await self.process.stdin.drain()
@@ -164,7 +164,7 @@ class Clients:
 async def clients(
     run_id: str, addresses: Sequence[str], count: int, points_per_s: float, say: Callable[[str], None]
 ) -> AsyncIterator[Clients]:
-    """Starts them; they have all had acknowledgements."""
+    """Starts the processes. When the block begins, all of them have had acknowledgements."""
     target = "ipv4:" + ",".join(addresses)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "runstream_bench.fault_clients", target, run_id, str(count), str(points_per_s),
@@ -184,7 +184,7 @@ async def clients(
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What is stored, against what was logged."""
+    """What is stored, compared with what was logged; points."""
 
     stored: int
     lost: int

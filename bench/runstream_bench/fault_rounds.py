@@ -1,4 +1,4 @@
-"""The rounds of `runstream bench --faults`. Apart, as the command line knows them before it imports anything large."""
+"""The rounds of `runstream bench --faults`. The command line needs their names before it imports anything large."""
 
 ROUNDS = {
     "rolling": "3 replicas restarted, one by one",

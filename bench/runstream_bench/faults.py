@@ -31,7 +31,7 @@ _REPLICAS = 3
 _CLIENTS = 50
 _POINTS_PER_S = 100_000
 _MINUTE_S = 60.0
-# Load before and after a harm, and between the restarts of two replicas.
+# How long the load runs before and after a fault, and between the restarts of two replicas.
 _QUIET_S = 5.0
 
 Values = dict[str, float | bool | None]
@@ -50,7 +50,7 @@ class _Rounds:
     values: Values
 
     async def restarted(self) -> None:
-        """One replica after the other, as a rolling update does it."""
+        """Restarts one replica after the other, as a rolling update does."""
         async with self._round("rolling") as load:
             drains: list[float] = []
             starts: list[float] = []
@@ -68,7 +68,7 @@ class _Rounds:
             self.values["rolling_ack_gap_s"] = load.line["gap_s"]
 
     async def stopped(self) -> None:
-        """A fast shutdown, and a start a minute later."""
+        """A fast shutdown of PostgreSQL, and a start a minute later."""
         async with self._round("stopped") as load:
             harmed = time.monotonic()
             await self.postgres.stop()
@@ -77,7 +77,7 @@ class _Rounds:
             await self._recovered("stopped", load, harmed)
 
     async def slowed(self) -> None:
-        """Ten times slower for a minute."""
+        """PostgreSQL is ten times slower for a minute."""
         async with self._round("slowed") as load:
             harmed = time.monotonic()
             before = load.line["acknowledged"]
@@ -88,7 +88,7 @@ class _Rounds:
             await self._recovered("slowed", load, harmed)
 
     async def killed(self) -> None:
-        """kill -9 of the postmaster; a start at once, which replays the log."""
+        """kill -9 of the first process of PostgreSQL, and a start at once, which replays the log."""
         async with self._round("killed") as load:
             harmed = time.monotonic()
             assert self.postgres.pid is not None
@@ -98,7 +98,7 @@ class _Rounds:
             await self._recovered("killed", load, harmed)
 
     async def cut_off(self) -> None:
-        """Nothing goes through between a replica and PostgreSQL, while another one has it."""
+        """Nothing passes between one replica and PostgreSQL, while another replica can reach it."""
         directory = self.postgres.data_dir
         async with (
             Gate(self.postgres.url) as gate,
@@ -108,7 +108,7 @@ class _Rounds:
             harmed = time.monotonic()
             gate.close()
             await asyncio.sleep(self.seconds or self._minute_s)
-            # Not at the end: the clients have long been with the other replica.
+            # Not at the end: by then the clients have moved to the other replica.
             self.values["cut_off_waiting_points"] = load.line["logged"] - load.line["acknowledged"]
             gate.open()
             await self._recovered("cut_off", load, harmed, [cut])
@@ -124,7 +124,7 @@ class _Rounds:
 
     @contextlib.asynccontextmanager
     async def _round(self, name: str, crew: Sequence[Replica] = ()) -> AsyncIterator[Clients]:
-        """Load from before the harm until after it; then everything is counted. By default on all replicas."""
+        """A load from before the fault until after it; then everything is counted. By default on all replicas."""
         run_id = uuid.uuid4().hex
         crew = crew or self.crew
         for replica in crew:
@@ -136,7 +136,7 @@ class _Rounds:
             yield load
             await load.tell("stop")
             reports = await load.until(lambda line: line.get("reports"))
-        # Before counting, which is a load of its own.
+        # Before counting, which is a load as well.
         self.values[f"{name}_rss_max_mb"] = max(max(replica.rss_mb) for replica in crew)
         self.say("  counting")
         found = await asyncio.to_thread(
@@ -161,7 +161,7 @@ class _Rounds:
         )
 
     async def _recovered(self, name: str, load: Clients, harmed: float, crew: Sequence[Replica] = ()) -> None:
-        """What followed from a harm that has just ended, to all replicas or some."""
+        """Records what followed from a fault that has just ended, of all replicas or some."""
         crew = crew or self.crew
         ended = time.monotonic()
         await load.tell("mark")
@@ -175,7 +175,8 @@ class _Rounds:
 
 
 def run(*, scale: float, seconds: float | None, only: Collection[str], as_json: bool) -> int:
-    """Measure some of `ROUNDS`, all if none is named; print; 1 if a point is lost or stored twice."""
+    """Measures some of `ROUNDS`, or all if none is named, and prints. Returns the exit code: 1 if a point is lost or
+    stored twice."""
     names = [name for name in ROUNDS if not only or name in only]
     values = uvloop.run(_measure(names, scale, seconds, say))
     if as_json:

@@ -1,4 +1,5 @@
-"""A way to the service that comes and goes: for a while it forwards connections, then cuts all and takes none."""
+"""A proxy in front of the service that comes and goes: for a while it forwards connections, then it cuts all of them
+and accepts none."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import cast
 
 
 class FlappingProxy:
-    """Listens on the loopback, at `address`, and changes every `period_s`."""
+    """Listens on the loopback, at `address`, and goes or comes back every `period_s`."""
 
     def __init__(self, target: str, period_s: float) -> None:
         host, _, port = target.rpartition(":")
@@ -23,7 +24,7 @@ class FlappingProxy:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, the same all the time."""
+        """HOST:PORT, which never changes."""
         return f"127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> FlappingProxy:
@@ -60,7 +61,7 @@ class FlappingProxy:
             transport.abort()
 
     async def connect(self, side: _Side) -> None:
-        """Connect the other side of a connection that was taken."""
+        """Connects the other side of a connection that was accepted."""
         with contextlib.suppress(OSError):
             loop = asyncio.get_running_loop()
             _, other = await loop.create_connection(lambda: _Side(self, side), *self._target)
@@ -107,17 +108,17 @@ class _Side(asyncio.Protocol):
             self._other.close()
 
     def join(self, other: _Side) -> None:
-        """The other side is there."""
+        """Called when the other side is connected."""
         self._other = other
         for data in self._early:
             other.send(data)
 
     def send(self, data: bytes) -> None:
-        """To whom this side is connected."""
+        """The connection of this side."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def close(self) -> None:
-        """The other side has ended."""
+        """Called when the other side has ended."""
         if self._transport is not None:
             self._transport.close()

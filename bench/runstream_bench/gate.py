@@ -38,11 +38,11 @@ class Gate:
         await asyncio.gather(*self._pairs, return_exceptions=True)
 
     def close(self) -> None:
-        """Let nothing through, on connections that exist or are made now."""
+        """Lets nothing through, on existing connections and on new ones."""
         self._open.clear()
 
     def open(self) -> None:
-        """Let everything through, also what was held back."""
+        """Lets everything through, including what was held back."""
         self._open.set()
 
     async def _forward_both_ways(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def cookie(self) -> str:
-        """What a browser would send from now on."""
+        """The cookie of the answer, as a browser would send it back."""
         return str(self.headers.get("set-cookie", "")).partition(";")[0]
 
 
@@ -93,7 +93,7 @@ class HttpClient:
         return self.send("POST", path, body)
 
     def send(self, method: str, path: str, body: Any = None) -> Answer:
-        """Any method, with JSON; bytes go as they are, but are called JSON."""
+        """Any method, with JSON. Bytes are sent as they are, with the content type of JSON."""
         content = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
         return self.request(method, path, content, {"Content-Type": "application/json"})
 

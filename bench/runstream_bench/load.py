@@ -85,7 +85,7 @@ class _Stream:
     def __init__(self, channel: grpc.aio.Channel, load: Load, rank: int, metadata: Metadata = ()) -> None:
         self._channel = channel
         self._metadata = metadata
-        self._call: Any = None  # which begins to connect as soon as it is made
+        self._call: Any = None  # begins to connect as soon as it is made
         self._load = load
         self._rank = rank
         self._sent_at: deque[float] = deque()
@@ -138,7 +138,7 @@ _BATCHES_PER_MESSAGE = 4
 
 
 class _Agent:
-    """One stream of several producers, which go in step: each message has the next batches of each."""
+    """One stream of several producers. Each message has the next batches of all of them."""
 
     def __init__(self, channel: grpc.aio.Channel, load: Load, first_rank: int, metadata: Metadata = ()) -> None:
         self._channel = channel
@@ -248,13 +248,13 @@ def _columns(points: int, keys: int, position: int) -> dict[str, Any]:
 
 
 def _stamp() -> bytes:
-    """The fields that runstream's client adds at each sending."""
+    """The fields that runstream's client adds to each message."""
     sent_us = round(time.monotonic() * 1e6)
     return packed_pb2.PackedAppendRequest(oldest_age_us=500_000, sent_us=sent_us).SerializeToString()
 
 
 def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """One with a connection of its own."""
+    """A channel with a connection of its own."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=options)
@@ -273,7 +273,7 @@ async def push(
     `when_open` does comes between, when all streams are open. The metadata say who calls;
     `credentials` are for a service with TLS."""
     run_id = uuid.uuid4().hex
-    with all_wakeups_read():  # or the load would stall as the service did without it
+    with all_wakeups_read():  # without it, the load would sometimes stall, as the service did
         channels = [_channel(address, credentials) for _ in range(load.connections)]
     try:
         await run_pb2_grpc.RunServiceStub(channels[0]).CreateRun(

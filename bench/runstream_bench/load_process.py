@@ -16,7 +16,7 @@ import uvloop
 
 from runstream_bench.load import Load, push
 
-# Its calls' metadata as JSON, with a token: the arguments of a process can be read by everybody.
+# The metadata of its calls as JSON, with a token. Not an argument, since everybody can read those.
 METADATA = "RUNSTREAM_BENCH_METADATA"
 
 

@@ -28,11 +28,11 @@ def median_us(run: runstream.Run, metrics: dict[str, float], first_step: int) ->
 
 
 def main(address: str) -> None:
-    """Print {"log_us_median_1": ..., "log_us_median_10": ..., "log_points_lost": ...}."""
+    """Prints {"log_us_median_1": ..., "log_us_median_10": ..., "log_points_lost": ...}."""
     logging.basicConfig(level=logging.WARNING)
     with runstream.start_run("bench", "log-cost", address=address) as run:
         run.log({"loss": 0.0}, step=0)
-        run.flush(30)  # connected, and every thread is up
+        run.flush(30)  # from here on it is connected, and all threads run
         one = median_us(run, {"loss": 0.5}, 1)
         ten = median_us(run, {f"metric/{n}": n / 7 for n in range(10)}, 1)
         run.flush(60)

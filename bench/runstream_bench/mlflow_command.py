@@ -26,7 +26,7 @@ OURS, STOCK, FASTTRACKML = "runstream", "mlflow", "fasttrackml"
 
 
 def run(*, seconds: float, scale: float, mlflow_python: str | None, as_json: bool) -> int:
-    """Measure, print; 1 if a point is missing or there twice."""
+    """Measures and prints. Returns the exit code: 1 if a point is missing or stored twice."""
     found = uvloop.run(_measure(seconds, scale, mlflow_python, say))
     if as_json:
         sys.stdout.write(json.dumps({**_flat(found), **_ratios(found)}) + "\n")
@@ -54,7 +54,7 @@ async def _measure(seconds: float, scale: float, mlflow_python: str | None, say:
 
 
 def _servers(mlflow_python: str | None, say: Say) -> list[tuple[str, Starter, Fill | None]]:
-    """What can be had here, ours last."""
+    """The servers that can be installed here; ours is the last."""
     servers: list[tuple[str, Starter, Fill | None]] = []
     try:
         python = mlflow_python or str(_installed(STOCK, mlflow_servers.MLFLOW, "psycopg2-binary", say=say) / "python")
@@ -62,7 +62,7 @@ def _servers(mlflow_python: str | None, say: Say) -> list[tuple[str, Starter, Fi
     except NotInstalled as error:
         say(f"without stock MLflow, which cannot be installed: {error}")
     try:
-        # Its packages are for its client; the server is one binary.
+        # The package also has a client; the server is a single binary.
         folder = _installed(FASTTRACKML, mlflow_servers.FASTTRACKML, options=("--no-deps",), say=say)
         servers.append((FASTTRACKML, mlflow_servers.fasttrackml(str(folder / "fml")), None))
     except NotInstalled as error:
@@ -93,7 +93,7 @@ def _flat(found: dict[str, Values]) -> Values:
 
 
 def _ratios(found: dict[str, Values]) -> Values:
-    """How many times as many points a second as the others."""
+    """The ratios of our points a second to those of the others."""
     return {
         f"times_{label}_{key.removesuffix('_per_s').removesuffix('_points')}": _rounded(found[OURS][key] / values[key])
         for label, values in found.items()

@@ -30,7 +30,7 @@ _MODULUS, _RUN_FACTOR, _KEY_FACTOR = 10_007, 7_919, 104_729
 
 @dataclass(slots=True)
 class Filled:
-    """Where it is."""
+    """Where the filled data is."""
 
     experiment_id: str
     wide_run: str
@@ -40,7 +40,7 @@ class Filled:
 
 
 async def through_http(server: Server, scale: float) -> Filled:
-    """All of it through the server's own routes; done when everything is rolled up."""
+    """Fills a server through its own routes; returns when everything is rolled up."""
     filled = await _begin(server)
     await _log(server, [filled.long_run], HISTORY_POINTS)
     await _log(server, filled.series_runs, round(SERIES_POINTS * scale))

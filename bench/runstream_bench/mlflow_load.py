@@ -33,7 +33,7 @@ class Load:
 
 @dataclass(slots=True)
 class Outcome:
-    """What it did; points are those that were answered with 200."""
+    """The result of a load. Points are those of requests that were answered with 200."""
 
     seconds: float = 0.0
     points: int = 0

@@ -17,7 +17,7 @@ from runstream_bench.mlflow_writes import Values
 from runstream_bench.raw_http import Connection
 
 _TIMES = 15
-_BUCKETS = 320  # what the UI asks for
+_BUCKETS = 320  # as many as the UI asks for
 _ARTIFACT_MB = 256
 _PART = os.urandom(1 << 20)
 

@@ -21,12 +21,12 @@ FASTTRACKML = "fasttrackml>=0.6,<0.7"
 
 
 class NotInstalled(Exception):
-    """A server to compare with cannot be had here; says why."""
+    """A server to compare with cannot be installed here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that answers."""
+    """A server that answers requests."""
 
     name: str
     url: str
@@ -84,7 +84,7 @@ def stock(python: str) -> Starter:
 
 
 def fasttrackml(binary: str) -> Starter:
-    """`fml server`."""
+    """FastTrackML's `fml server`."""
 
     @contextlib.asynccontextmanager
     async def start(postgres_url: str, directory: Path) -> AsyncIterator[Server]:
@@ -128,7 +128,7 @@ def environment(name: str, packages: Sequence[str], *options: str) -> Path:
 
 
 async def database(postgres_url: str, name: str) -> str:
-    """Creates it; returns its URL."""
+    """Creates a database of this name; returns its URL."""
     connection = await asyncpg.connect(postgres_url)
     try:
         await connection.execute(f"CREATE DATABASE {name}")
@@ -139,6 +139,6 @@ async def database(postgres_url: str, name: str) -> str:
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without the settings of the servers that are compared."""
+    """Our environment without settings of the servers that are compared."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "RUNSTREAM_", "FML_"))}
     return {**kept, **extra}

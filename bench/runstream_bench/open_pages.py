@@ -33,7 +33,7 @@ from runstream_service.concurrency.deadlines import with_timeout
 PAGES = 200
 _RANKS, _EVERY_S = 4, 0.1
 _ARRIVE_WITHIN_S = 30.0
-# What the first points of a service cost is not measured.
+# The first points of a service cost more, and are not measured.
 _WARM_UP_S = 3.0
 
 _ROWS = (
@@ -74,7 +74,7 @@ class _Page:
                 self._changed.set()
 
     async def has(self, points: int) -> None:
-        """Waits until this many have arrived."""
+        """Waits until this many points have arrived."""
         while self.points < points:
             self._changed.clear()
             await self._changed.wait()
@@ -85,7 +85,7 @@ class _Page:
 
 
 def run(*, seconds: float, as_json: bool) -> int:
-    """Measure, print; 1 if a page did not get each point once."""
+    """Measures and prints. Returns the exit code: 1 if a page did not get each point once."""
     values = uvloop.run(_measure(seconds))
     if as_json:
         sys.stdout.write(json.dumps(values) + "\n")

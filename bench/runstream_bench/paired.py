@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-# What a row says, the name of its figure, and how many digits it has behind the point.
+# The label of a row, the name of its figure, and the number of decimals.
 Row = tuple[str, str, int]
 
 
@@ -16,12 +16,12 @@ class PairedFigures:
     """What was measured, by name and kind, once for each pair."""
 
     def __init__(self, kinds: tuple[str, str]) -> None:
-        """The second kind is compared with the first."""
+        """`kinds`: two names; the second kind is compared with the first."""
         self._kinds = kinds
         self._of: dict[str, dict[str, list[float]]] = {}
 
     def add(self, name: str, kind: str, value: float) -> None:
-        """One more."""
+        """Adds a measured value."""
         self._of.setdefault(name, {one: [] for one in self._kinds})[kind].append(value)
 
     def values(self) -> dict[str, float | bool]:
@@ -36,7 +36,7 @@ class PairedFigures:
 
 
 def print_pairs(title: str, kinds: tuple[str, str], rows: Sequence[Row], values: dict[str, float | bool]) -> None:
-    """A table on stdout."""
+    """Prints a table on stdout."""
     table = Table("what", *kinds, "ratio", title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -1,4 +1,4 @@
-"""What a long benchmark says while it runs."""
+"""Messages of a long benchmark about its progress."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _console = Console(stderr=True)
 
 
 def say(what: str) -> None:
-    """A line on the standard error, with the time."""
+    """Prints a line with the time on standard error."""
     _console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)

@@ -36,7 +36,7 @@ class Report:
         for name, pairs in self.pairs.items():
             values[f"raw_copy_points_per_s_{name}"] = statistics.median(pair.raw_copy for pair in pairs)
             values[f"ingest_points_per_s_{name}"] = statistics.median(pair.ingest for pair in pairs)
-            # Of each pair, not of the medians: the machine's mood is that of its pair.
+            # The ratio of each pair, not of the medians: the speed of the machine changes between pairs.
             values[f"ratio_{name}"] = statistics.median(pair.ingest / pair.raw_copy for pair in pairs)
             for key, value in _usage(pairs).items():
                 values[f"{key}_{name}"] = value

@@ -55,7 +55,7 @@ class Round:
 
 
 def run(*, workers: int, seconds: float, pairs: int, as_json: bool) -> int:
-    """Measure, print; 1 if a point was refused."""
+    """Measures and prints. Returns the exit code: 1 if a point was refused."""
     process_tuning.raise_file_limit()
     values = uvloop.run(measure(workers, seconds, pairs, say))
     if as_json:
@@ -126,7 +126,7 @@ async def _round(one: RunstreamProcess, seconds: float) -> Round:
 
 
 async def _start_load(one: RunstreamProcess, seconds: float) -> asyncio.subprocess.Process:
-    """Returns when its streams are open."""
+    """Starts a load; returns when its streams are open."""
     arguments = (LOAD.streams // LOAD_PROCESSES, LOAD.batch_points, LOAD.connections // LOAD_PROCESSES, seconds)
     load = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "runstream_bench.load_process", one.grpc_address, *map(str, arguments),

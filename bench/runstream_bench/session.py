@@ -47,7 +47,7 @@ class Memory:
     samples_mb: list[float] = field(default_factory=list)
 
     async def watch(self, process: psutil.Process) -> None:
-        """Sample until cancelled."""
+        """Samples until cancelled."""
         while True:
             self.samples_mb.append(process.memory_info().rss / 1e6)
             await asyncio.sleep(_SAMPLE_EVERY_S)
@@ -59,7 +59,7 @@ class Pair:
 
     raw_copy: float
     ingest: float
-    usage: Usage  # of the second
+    usage: Usage  # of the service
     points: int
     commits: int
 
@@ -95,13 +95,13 @@ class Session:
         return outcome.ack_latencies_s
 
     async def metrics_cost(self, seconds: float) -> dict[str, float]:
-        """See metrics_cost.py."""
+        """What counting costs the service; metrics_cost.py measures it."""
         cost = await metrics_cost(self._parts.database_url, self._parts.directory, seconds)
         await self._clear()
         return cost
 
     async def log_cost(self) -> dict[str, float]:
-        """See log_cost.py."""
+        """What log() costs its caller; log_cost.py measures it."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "runstream_bench.log_cost", self._address, stdout=asyncio.subprocess.PIPE
         )
@@ -129,7 +129,7 @@ class Session:
         return stored == expected
 
     async def _clear(self) -> None:
-        """Make room: a round stores some gigabytes."""
+        """Frees the disk: a round stores some gigabytes."""
         await self._database.execute("TRUNCATE hot_batches, commits")
 
 

@@ -42,7 +42,7 @@ Values = dict[str, float | bool]
 
 
 def run(*, scale: float, as_json: bool) -> int:
-    """Measure, print; 1 if a point is missing."""
+    """Measures and prints. Returns the exit code: 1 if a point is missing."""
     values = uvloop.run(_measure(scale, say))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
@@ -126,7 +126,7 @@ async def _sustained(
 
 
 async def _reads(reader: Reader, long_run: str, ten_run: str, many: list[str], values: Values) -> None:
-    """Warm medians."""
+    """Measures reads of data that is in memory; medians."""
     values["chart_ms_one_series"] = statistics.median(await repeated(lambda: reader.chart(long_run), 20))
     values["chart_ms_ten_series"] = statistics.median(await repeated(lambda: reader.chart(ten_run), 10))
     values["history_100k_ms"] = statistics.median(await repeated(lambda: reader.history(ten_run, 3), 10))

@@ -35,7 +35,7 @@ class Reader:
         return milliseconds
 
     async def latest(self, run_ids: list[str]) -> float:
-        """Latest values of runs."""
+        """The latest values of runs."""
         return (await self._ask("Latest", query_pb2.LatestRequest(run_ids=run_ids)))[0]
 
     async def history(self, run_id: str, rank: int) -> float:

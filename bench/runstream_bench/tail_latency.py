@@ -60,11 +60,11 @@ async def send_steps(address: str, run_id: str, *, producers: int, every_s: floa
 
 @contextlib.asynccontextmanager
 async def _subscriber(address: str, run_id: str) -> AsyncIterator[list[float]]:
-    """Fills the list until its block ends, and two seconds longer."""
+    """Fills the list until the block ends, and for two seconds after that."""
     async with grpc.aio.insecure_channel(address) as channel:
         ask: Any = channel.unary_stream(_TAIL, response_deserializer=query_pb2.TailResponse.FromString)
         call = ask(query_pb2.TailRequest(run_id=run_id).SerializeToString())
-        await call.read()  # the cursor of now
+        await call.read()  # the current cursor
         latencies: list[float] = []
         receiving = asyncio.ensure_future(_receive(call, latencies))
         yield latencies

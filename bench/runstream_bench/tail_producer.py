@@ -12,7 +12,7 @@ import runstream
 
 
 def main(address: str, run_id: str, seconds: float) -> None:
-    """Log until the time is over."""
+    """Logs until the time is over."""
     with runstream.start_run("bench", run_id=run_id, address=address) as run:
         give_up = time.monotonic() + seconds
         step = 0

@@ -39,13 +39,13 @@ from runstream_service.database.pool import Database
 
 PLAIN, TLS = "plaintext", "tls"
 LOADS = (DIRECT, AGENTS)
-_CALLERS = 4  # of HTTP, each with one connection at a time
-_HTTP_PART = 0.4  # of the seconds of a round
+_CALLERS = 4  # callers of HTTP, each with one connection at a time
+_HTTP_PART = 0.4  # the part of a round that HTTP gets
 _REQUEST = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: %b\r\n\r\n"
 
 
 def run(*, seconds: float, pairs: int, as_json: bool) -> int:
-    """Measure, print; 1 if a point was refused."""
+    """Measures and prints. Returns the exit code: 1 if a point was refused."""
     values = uvloop.run(measure(seconds, pairs))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
@@ -84,7 +84,7 @@ async def _services() -> AsyncIterator[tuple[dict[str, RunstreamProcess], bytes,
 
 
 async def _ingest(figures: PairedFigures, kind: str, one: RunstreamProcess, certificate: bytes, seconds: float) -> int:
-    """Points a second over gRPC, and their CPU; returns how many were refused."""
+    """Measures points a second over gRPC, and their CPU time; returns how many points were refused."""
     credentials = grpc.ssl_channel_credentials(certificate) if kind == TLS else None
     process, refused = psutil.Process(one.pid), 0
     for load in LOADS:
@@ -110,7 +110,7 @@ async def _http(figures: PairedFigures, kind: str, one: RunstreamProcess, certif
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Some requests, and what they took."""
+    """A number of requests, and what they cost."""
 
     count: int
     seconds: float
@@ -146,7 +146,7 @@ async def _call_until(until: float, port: int, context: ssl.SSLContext | None, *
 
 
 def _make_certificate(directory: Path) -> tuple[bytes, tuple[str, ...]]:
-    """One that issued itself, and the options of a service that uses it."""
+    """A self-signed certificate, and the options of a service that uses it."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "runstream bench")])
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])

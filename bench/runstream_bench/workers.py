@@ -44,7 +44,7 @@ Values = dict[str, float | bool]
 
 
 def run(*, workers: int, seconds: float, as_json: bool) -> int:
-    """Measure, print; 1 if a point is missing or there twice. They log for `seconds`."""
+    """Measures and prints; they log for `seconds`. Returns the exit code: 1 if a point is lost or stored twice."""
     console = Console(stderr=True)
 
     def say(what: str) -> None:
@@ -115,7 +115,7 @@ def _loopback_bytes() -> int:
 
 
 async def _finish(address: str, run_id: str) -> None:
-    """What a run has left behind is merged as soon as it has ended."""
+    """Merges small segments of a run as soon as the run has ended."""
     async with grpc.aio.insecure_channel(address) as channel:
         request = run_pb2.FinishRunRequest(run_id=run_id, status=run_pb2.RUN_STATUS_FINISHED)
         await run_pb2_grpc.RunServiceStub(channel).FinishRun(request)

@@ -371,7 +371,7 @@ def test_where_the_client_is_alone_one_line_says_how_to_get_the_server() -> None
     )
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER, "--help"], capture_output=True, text=True, check=True)
     assert re.search(r"serve +\(the server is not installed here\)", done.stdout)
-    assert re.search(r"agent +Bring the journals", done.stdout)
+    assert re.search(r"agent +Send the journals", done.stdout)
 
 
 def test_where_the_benchmark_is_missing_one_line_says_what_it_is_and_how_to_get_it() -> None:

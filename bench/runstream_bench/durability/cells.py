@@ -26,7 +26,7 @@ from runstream_bench.server_process import ends_within
 PROJECT = "durability"
 _PROGRAMS = Path(next(iter(programs.__path__)))
 _LOOK_EVERY_S = 0.05
-# Longer than any client tries, so that each ends in its own way.
+# Longer than any client keeps trying, so that each ends in its own way.
 _PATIENCE_S = 900.0
 _READ_SECONDS = 120.0
 _KEYS = [f"metric_{number}" for number in range(4)]
@@ -41,7 +41,7 @@ class Trainer:
     rank: int
 
     def notes(self) -> Notes:
-        """What it has written down so far."""
+        """What the process has written down so far."""
         return read_notes(self.truth, self.rank) if self.truth.exists() else Notes()
 
     async def ready(self) -> None:
@@ -56,29 +56,29 @@ class Trainer:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def kill(self) -> None:
-        """kill -9 of this process alone: what its client has started lives on."""
+        """kill -9 of this process alone: processes that its client has started live on."""
         self.process.send_signal(signal.SIGKILL)
 
     def tell_to_end(self) -> None:
-        """It ends its run and itself, as a training does after its last step."""
+        """Tells it to end its run and itself, as a training does after its last step."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     async def ended(self) -> None:
-        """Returns when it has; kills it in the end."""
+        """Returns when the process has ended; kills it if that takes too long."""
         await ends_within(self.process, _PATIENCE_S)
         self.kill()
         await ends_within(self.process, _PATIENCE_S)
 
     async def stop(self) -> None:
-        """Both."""
+        """Tells it to end, and waits for it."""
         self.tell_to_end()
         await self.ended()
 
 
 @dataclass(slots=True)
 class Result:
-    """One cell. `counts` is None if the tracker could not be brought so far; `why` says it."""
+    """The result of one cell. `counts` is None if the tracker did not get that far; `why` gives the reason."""
 
     tracker: str
     scenario: str
@@ -99,7 +99,7 @@ class Result:
 
 @dataclass(slots=True)
 class Cell:
-    """What a scenario has in its hands. `scale` is a part of all times."""
+    """What a scenario works with. All times are multiplied by `scale`."""
 
     tracker: Tracker
     stack: Stack
@@ -129,7 +129,7 @@ class Cell:
         await one.stop()
 
     async def sleep(self, seconds: float) -> None:
-        """Scaled."""
+        """Sleeps for this long, multiplied by `scale`."""
         await asyncio.sleep(seconds * self.scale)
 
     async def outage(self, seconds: float) -> None:
@@ -193,7 +193,7 @@ class Cell:
         return read_points(out)
 
     async def close(self) -> None:
-        """Ends everything that runs here."""
+        """Ends all processes of this cell."""
         for trainer in (*self.trainers, *self.others):
             trainer.kill()
             await trainer.ended()
@@ -225,10 +225,10 @@ def _result(tracker: str, scenario: str, notes: list[Notes], counts: Counts, rem
 
 
 def our_python() -> Path:
-    """That of runstream, which its own trainers use."""
+    """The Python that runs this, which runstream's own training processes use, too."""
     return Path(sys.executable)
 
 
 def readable(directory: Path) -> None:
-    """For root, PostgreSQL runs as another user, who has to come through."""
+    """Lets other users pass: when root runs this, PostgreSQL runs as another user."""
     os.chmod(directory, 0o755)  # noqa: S103 - a directory of the benchmark

@@ -11,7 +11,7 @@ from runstream_bench.durability.counting import Counts
 
 
 class Kept:
-    """That file, or none."""
+    """The file of results, or none."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class Kept:
                 file.write(json.dumps(asdict(result)) + "\n")
 
     def results(self) -> list[Result]:
-        """Of each tracker and scenario the last one."""
+        """The last result of each tracker and scenario."""
         if self._path is None or not self._path.exists():
             return []
         found: dict[tuple[str, str], Result] = {}

@@ -1,5 +1,5 @@
-"""What `runstream bench --durability` compares, and what it does to it. Apart, as the command line knows these names
-before it imports anything large."""
+"""What `runstream bench --durability` compares, and what it does to it. The command line needs these names before it
+imports anything large."""
 
 TRACKERS = {
     "runstream": "runstream serve on PostgreSQL; run.log()",

@@ -32,7 +32,7 @@ def write_tables(path: Path, report: Report) -> None:
 
 
 def tables(report: Report) -> Iterator[tuple[str, str]]:
-    """Names and Markdown."""
+    """The names of the tables, and their Markdown."""
     yield "when", f"{date()}, on {machine()}.{_scaled(report.scale)}\n"
     yield "trackers", _table(("", "configured as", "versions"), _trackers(report))
     yield "overview", _overview(report)
@@ -53,7 +53,7 @@ def _trackers(report: Report) -> Iterator[Sequence[str]]:
 
 
 def _overview(report: Report) -> str:
-    """What went wrong: a row for each tracker, a column for each scenario."""
+    """The table of what went wrong: a row for each tracker, a column for each scenario."""
     found = {(result.scenario, result.tracker): brief(result) for result in report.results}
     scenarios = [ALL[name] for name, _ in report.by_scenario()]
     rows = []
@@ -67,7 +67,7 @@ def _overview(report: Report) -> str:
 
 
 def _errors(results: Sequence[Result]) -> Iterator[str]:
-    """What the numbers do not say, a paragraph each."""
+    """What the numbers do not say, in a paragraph each."""
     for result in results:
         if result.told:
             yield f"\n{result.tracker}: at its end, the script was told of {result.told:,} calls that had failed.\n"

@@ -21,7 +21,7 @@ from runstream_bench.durability.trackers import Tracker
 OURS = "runstream"
 # A killed process takes what it has not written yet with it, and on a full disk nothing can be written.
 _LOSES = ("kill-trainer", "full-disk")
-# A call that takes less is not a thing of which a table has to speak.
+# Calls that take less are not mentioned in tables.
 _UNNOTICED_S = 2.0
 COLUMNS = ("logged", "lost", "twice", "changed", "refused", "moved", "waited", "longest")
 
@@ -121,19 +121,19 @@ def brief(result: Result) -> str:
 
 
 def seconds(value: float) -> str:
-    """For people."""
+    """A duration in the unit that suits it."""
     if value >= 10:
         return f"{value:,.0f} s"
     return f"{value:.1f} s" if value >= 1 else f"{1_000 * value:.{0 if value >= 0.01 else 1}f} ms"
 
 
 def date() -> str:
-    """Of today."""
+    """The date of today."""
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def machine() -> str:
-    """What all of it ran on."""
+    """A description of the machine that all of it ran on."""
     memory = round(psutil.virtual_memory().total / 2**30)
     load = os.getloadavg()[2]
     system = f"{platform.system()}, Python {platform.python_version()}"

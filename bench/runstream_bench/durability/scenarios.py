@@ -1,4 +1,4 @@
-"""The harm that is done. Seconds are those at scale 1."""
+"""The scenarios: the faults that are caused. Seconds are those at scale 1."""
 
 from __future__ import annotations
 

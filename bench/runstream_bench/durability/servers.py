@@ -21,13 +21,13 @@ class Stack:
     address: str
     server: ServerProcess | None = None
     database: EmbeddedPostgres | None = None
-    directory: str = ""  # of the repository, for a tracker that is read from there
-    environment: dict[str, str] = field(default_factory=dict)  # of the client
-    reading: dict[str, str] = field(default_factory=dict)  # more of it while points are read
+    directory: str = ""  # the repository of a tracker whose points are read from files
+    environment: dict[str, str] = field(default_factory=dict)  # variables of the client
+    reading: dict[str, str] = field(default_factory=dict)  # more variables while points are read
 
     @property
     def port(self) -> int:
-        """Where clients connect to."""
+        """The port that clients connect to."""
         return int(self.address.partition("?")[0].rpartition(":")[2].strip("/"))
 
     def through(self, port: int) -> str:
@@ -35,7 +35,7 @@ class Stack:
         return self.address.replace(f":{self.port}", f":{port}", 1)
 
     async def start(self) -> None:
-        """Database first."""
+        """Starts the server; the database already runs."""
         if self.server is not None:
             await self.server.start_async()
 
@@ -46,13 +46,13 @@ class Stack:
         os.kill(self.database.pid, signal.SIGKILL)
 
     async def restart_database(self) -> None:
-        """Replays its log. Returns when it answers."""
+        """Starts PostgreSQL again, which replays its log. Returns when it answers."""
         assert self.database is not None
         await self.database.stop()
         await self.database.start()
 
     async def stop(self) -> None:
-        """Everything."""
+        """Stops the server and the database."""
         if self.server is not None:
             await self.server.stop_async()
         if self.database is not None:
@@ -73,7 +73,7 @@ def server_of(command: Sequence[str], variables: Mapping[str, str], directory: P
 
 
 async def postgres(directory: Path) -> EmbeddedPostgres:
-    """A fresh one, with fsync."""
+    """A fresh PostgreSQL, with fsync."""
     place = directory / "database"
     place.mkdir(mode=0o755)
     one = EmbeddedPostgres(place)

@@ -36,7 +36,7 @@ def small_disk(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """Nothing more can be written to it."""
+    """Fills it, so that nothing more can be written to it."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in _PIECES:

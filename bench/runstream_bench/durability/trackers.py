@@ -31,7 +31,7 @@ class Places:
 
 Starter = Callable[[Places], Awaitable[Stack]]
 
-# Settings of whoever runs this, and of launchers, would change what is measured.
+# Settings of the user and of launchers would change what is measured.
 _FOREIGN = ("RUNSTREAM_", "MLFLOW_", "TRACKIO_", "AIM_", "__AIM", "FML_", "SLURM_", "OMPI_", "TORCHELASTIC_", "HF_")
 _LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH")
 
@@ -64,7 +64,7 @@ class Tracker:
         return environment(f"durability-{self.packages[0].partition('==')[0].lower()}", self.packages)
 
     def versions(self) -> str:
-        """For the table."""
+        """The versions of its packages, for the table."""
         packages = self.packages or (f"runstream=={version('runstream')}",)
         return " and ".join(package.replace("==", " ") for package in packages)
 
@@ -163,7 +163,7 @@ async def _aim_server(places: Places) -> Stack:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """Of any process: nothing from the user's settings, and a home of its own."""
+    """The environment of any process: no settings of the user, and a home directory of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     for name in _LAUNCHERS:
         kept.pop(name, None)
