@@ -216,7 +216,7 @@ def test_history_that_cannot_be_added_to_is_refused(ours: Rest) -> None:
     for _ in range(300):
         deep = {"a": deep}
     body = {"run_id": new_run(ours), "model_json": json.dumps({**model(run_id, "p"), "flavors": {"f": {"a": deep}}})}
-    message = "Malformed model info: its objects lie too deep in each other."
+    message = "Malformed model info: its objects are nested too deeply."
     assert ours.post("runs/log-model", body).error == (400, INVALID, message)
 
 

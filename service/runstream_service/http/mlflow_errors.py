@@ -55,12 +55,12 @@ def mlflow_error_of(error: Exception) -> MlflowError:
             retry_after_s = patience_s(error.away_s)
         status = status_of(error)
         return MlflowError(
-            status.mlflow, _in_words_of_mlflow(error), retry_after_s=retry_after_s, status=status.http_status
+            status.mlflow, _mlflow_message(error), retry_after_s=retry_after_s, status=status.http_status
         )
     return mlflow_error_of(internal_error(error))
 
 
-def _in_words_of_mlflow(error: errors.CoreError) -> str:
+def _mlflow_message(error: errors.CoreError) -> str:
     """MLflow's message for an error, since clients and scripts compare some messages."""
     subject = error.subject
     if isinstance(error, errors.RunNotFound):

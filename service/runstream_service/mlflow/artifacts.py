@@ -1,4 +1,4 @@
-"""Artifacts: the proxy for the files of MLflow's clients, and the requests of its UI."""
+"""Artifacts: the proxy through which MLflow's clients read and write files, and the requests of its UI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from runstream_service.artifacts.paths import check_path, check_path_to_list, check_path_to_read, path_of_uri
 from runstream_service.http.callers import caller_of
 from runstream_service.http.mlflow_errors import MlflowError, invalid
-from runstream_service.mlflow.request import Message, check_given
+from runstream_service.mlflow.request import Message, check_not_empty
 from runstream_service.mlflow.responses import without_unset
 from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.mlflow.transfers import content_length, file_response, request_chunks
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# The largest upload of the UI.
+# The largest upload from the UI.
 MAX_UI_UPLOAD_BYTES = 10 << 20
 
 
-class ListBelow(Message):
-    """mlflow-artifacts/artifacts: a directory of the store."""
+class ListDirectory(Message):
+    """GET mlflow-artifacts/artifacts."""
 
     path: str = ""
 
 
-class OnePath(Message):
-    """mlflow-artifacts/artifacts/{path}."""
+class ArtifactPath(Message):
+    """DELETE mlflow-artifacts/artifacts/{path}."""
 
     path: str
 
 
-class ListOfRun(Message):
+class ListRunArtifacts(Message):
     """artifacts/list. There is only one page, as in MLflow, so no token is ever returned."""
 
     run_id: str
@@ -60,9 +60,9 @@ class ArtifactHandlers:
         path = request.path_params["path"]
         if request.url.query:
             # A client that does not encode the ? in a file's name would store it under another one, unnoticed.
-            raise invalid("Invalid path: after a '?', which has to be percent-encoded in the name of a file")
+            raise invalid("Invalid path: it has a '?', which has to be percent-encoded (%3F) in the name of a file")
         if path.endswith("/"):
-            raise invalid("Invalid path: the name of the file is missing")
+            raise invalid("Invalid path: it ends with a '/', so the name of the file is missing")
         await self._files.write(
             caller_of(request), check_path(path), request_chunks(request), size=content_length(request)
         )
@@ -72,18 +72,18 @@ class ArtifactHandlers:
         """Streams a file."""
         return await file_response(self._files, check_path_to_read(request.path_params["path"]), request)
 
-    async def delete(self, caller: Caller, message: OnePath) -> Answer:
+    async def delete(self, caller: Caller, message: ArtifactPath) -> Answer:
         """Deletes a file or a directory; it need not exist."""
         await self._files.delete(caller, check_path(message.path))
         return {}
 
-    async def list_below(self, caller: Caller, message: ListBelow) -> Answer:
-        """A directory of the store; names relative to it."""
+    async def list_directory(self, caller: Caller, message: ListDirectory) -> Answer:
+        """Lists a directory of the store, with paths relative to it."""
         path = check_path_to_list(message.path)
         return {} if path is None else await listing(self._files, caller, path)
 
-    async def list_of_run(self, caller: Caller, message: ListOfRun) -> Answer:
-        """A directory of a run's files; names relative to the run."""
+    async def list_of_run(self, caller: Caller, message: ListRunArtifacts) -> Answer:
+        """Lists a directory of a run's files, with paths relative to the run's root."""
         path = check_path_to_list(message.path)
         run = await self._runs.get(caller, parse_run_id(message.run_id).hex)
         files = (
@@ -92,23 +92,24 @@ class ArtifactHandlers:
         return {"root_uri": run.artifact_uri, **files}
 
     async def get_of_run(self, request: Request) -> Response:
-        """/get-artifact, from which the UI shows and downloads."""
+        """GET /get-artifact: a file of a run, which the UI shows or downloads."""
         query = request.query_params
-        path = check_path_to_read(check_given(query.get("path", ""), "path"))
+        path = check_path_to_read(check_not_empty(query.get("path", ""), "path"))
         run_id = parse_run_id(query.get("run_id") or query.get("run_uuid") or "")
         run = await self._runs.get(caller_of(request), run_id.hex)
         return await file_response(self._files, locate(run.artifact_uri, path), request)
 
     async def get_of_version(self, request: Request) -> Response:
-        """/model-versions/get-artifact: the same for a version of a registered model."""
+        """GET /model-versions/get-artifact: a file of a version of a registered model."""
         query = request.query_params
-        path = check_path_to_read(check_given(query.get("path", ""), "path"))
-        name, version = check_given(query.get("name", ""), "name"), check_given(query.get("version", ""), "version")
+        path = check_path_to_read(check_not_empty(query.get("path", ""), "path"))
+        name = check_not_empty(query.get("name", ""), "name")
+        version = check_not_empty(query.get("version", ""), "version")
         location = await self._versions.storage_location(caller_of(request), name, version)
         return await file_response(self._files, locate(location, path), request)
 
     async def upload_to_run(self, request: Request) -> Response:
-        """upload-artifact, which the UI sends small files to."""
+        """POST upload-artifact: the UI sends small files here."""
         query = request.query_params
         run_id, path = query.get("run_id") or query.get("run_uuid"), query.get("path")
         if not run_id:
@@ -127,42 +128,43 @@ class ArtifactHandlers:
 
 
 async def no_multipart(_request: Request) -> Response:
-    """After this answer, MLflow's clients send the file through this service."""
+    """Refuses a multipart upload; MLflow's clients then send the file in one piece through this service."""
     raise MlflowError("NOT_IMPLEMENTED", "Multipart upload is not supported for the current artifact repository")
 
 
 async def no_multipart_download(_request: Request) -> Response:
-    """After this answer, MLflow's clients download the file through this service."""
+    """Refuses a multipart download; MLflow's clients then read the file in one piece through this service."""
     raise MlflowError("NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository")
 
 
 async def no_presigned_upload(_request: Request) -> Response:
-    """After this answer, MLflow's clients send the file through this service, whatever their cloud is."""
+    """Refuses a presigned upload to a bucket; MLflow's clients then send the file through this service."""
     raise MlflowError("NOT_IMPLEMENTED", "Presigned upload is not supported for the current artifact repository")
 
 
 async def no_presigned_download(_request: Request) -> Response:
-    """After this answer, MLflow's clients send the file through this service, whatever their cloud is."""
+    """Refuses a presigned download from a bucket; MLflow's clients then read the file through this service."""
     raise MlflowError("NOT_IMPLEMENTED", "Presigned download is not supported for the current artifact repository")
 
 
 def locate(root_uri: str, path: str) -> str:
-    """The path in this service's store of a file below a URI. Raises MlflowError if it is in another store.
+    """The path in this service's store of a file below an artifact URI. Raises MlflowError if it is in another store.
 
-    Stock MLflow would fetch it with the server's own credentials, from any place that a caller made the URI point to.
+    Stock MLflow would fetch such a file with the server's own credentials, from wherever a caller made the URI point
+    to.
     """
     root = path_of_uri(root_uri)
     if root is None:
         scheme = root_uri.partition(":")[0] if ":" in root_uri else "file"
         raise invalid(
-            f"The artifacts are not in this server's store but at a {scheme[:20]!r} location, which it does not read "
-            "for others; read them from there yourself."
+            f"The artifacts are not in this server's store but at a {scheme[:20]!r} location, which this server does "
+            "not read for its callers; read them from there directly."
         )
     return f"{root}/{path}".strip("/")
 
 
 async def listing(files: FilesOfCaller, caller: Caller, path: str, *, shown_below: str = "") -> Answer:
-    """MLflow's list of files of a directory."""
+    """A directory in the form of MLflow's list of files. Paths are relative to it, or begin with `shown_below`."""
     prefix = f"{shown_below}/" if shown_below else ""
     entries = [
         # As in MLflow, the size of an empty file is left out.

@@ -1,4 +1,4 @@
-"""The sink of the service: PostgreSQL."""
+"""The sink that the service writes to: PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class DatabaseSink:
-    """A Sink of run_writes.py."""
+    """Implements Sink of run_writes.py."""
 
     def __init__(self, points: HttpIngest, of_models: ModelMetrics, runs: Runs) -> None:
         self._points = points
@@ -28,7 +28,7 @@ class DatabaseSink:
         self._runs = runs
 
     async def check_models(self, caller: Caller, metrics: Metrics) -> None:
-        """Refuses metrics of models that do not exist."""
+        """Raises NotFound if a metric names a model that does not exist."""
         await self._of_models.check(caller, [_of_model(metrics, metric) for metric in metrics.of_models])
 
     async def check_run(self, caller: Caller, run_id: UUID) -> None:
@@ -36,8 +36,8 @@ class DatabaseSink:
         await self._points.check_run(caller, run_id)
 
     async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
-        """Stores the points first. If the metrics of models cannot be stored then, the request fails; its repeat finds
-        the points stored already and continues from here."""
+        """Stores the points first, then the metrics of models. If the latter fails, so does the request; when its
+        client repeats it, the points are recognised by their write id and not stored twice."""
         once = metrics.distinct()
         await self._points.write(
             caller,

@@ -1,4 +1,5 @@
-"""Handlers -> endpoints: reading of the message, limits, and errors in MLflow's form."""
+"""Makes endpoints of handlers: reads the message, checks the role, limits time and memory, and turns errors into
+MLflow's form."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from runstream_service.mlflow.route_kinds import JsonRoute, RawHandler, RawRoute
 
 
 def endpoint_of(entry: JsonRoute | RawRoute, bodies: Bodies) -> RawHandler:
-    """A line of the table as a guarded endpoint, with its body counted unless it streams."""
+    """A line of the table of routes as an endpoint. The body of its request is counted in `bodies`, unless the route
+    streams it."""
     if isinstance(entry, JsonRoute):
         endpoint = _with_body_counted(_with_message(entry), bodies)
     else:
@@ -54,7 +56,7 @@ def _with_body_counted(endpoint: RawHandler, bodies: Bodies) -> RawHandler:
 
 
 def guarded(endpoint: RawHandler) -> RawHandler:
-    """Turns every exception of a handler into an answer in MLflow's form."""
+    """Turns every exception of an endpoint into a response in MLflow's form."""
 
     async def answer(request: Request) -> Response:
         with effects.watched() as effects_of_request:
@@ -69,5 +71,5 @@ def guarded(endpoint: RawHandler) -> RawHandler:
 
 
 async def unknown(request: Request) -> Response:
-    """Whatever path and method the table does not have."""
+    """The endpoint for all paths and methods that are not in the table of routes."""
     raise MlflowError("ENDPOINT_NOT_FOUND", f"runstream has no endpoint {request.method} {request.url.path[:200]}.")

@@ -1,7 +1,7 @@
 """Ids of experiments in requests.
 
-Scripts that choose no experiment ask for the id 0, which MLflow's client has built in. It is that of the experiment
-Default of the workspace `default`; in any other workspace, it stands for the experiment Default of that workspace.
+Scripts that choose no experiment use the id 0, which is built into MLflow's client. In the workspace `default`, it is
+the id of the experiment Default; in any other workspace, it stands for the experiment Default of that workspace.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runstream_service.concurrency import threads
 from runstream_service.http.mlflow_errors import invalid
-from runstream_service.mlflow.request import check_given
+from runstream_service.mlflow.request import check_not_empty
 
 if TYPE_CHECKING:
     from runstream_service.core.caller import Caller
@@ -23,18 +23,18 @@ _ID = re.compile(r"-?[0-9]{1,18}")
 
 
 class ExperimentIds:
-    """The ids that requests of a workspace mean."""
+    """Parses the ids in the requests of a caller."""
 
     def __init__(self, experiments: Experiments) -> None:
         self._experiments = experiments
 
     async def parse(self, caller: Caller, text: str) -> int:
-        """The id that a text stands for. Raises MlflowError."""
+        """The id that a text stands for. Raises MlflowError if it is not a number."""
         (experiment_id,) = await self._meant(caller, [_parse(text)])
         return experiment_id
 
     async def parse_each(self, caller: Caller, texts: Sequence[str]) -> Sequence[int]:
-        """Those of several texts. Raises MlflowError."""
+        """The ids that several texts stand for, in the same order. Raises MlflowError if one is not a number."""
         return await self._meant(caller, await threads.call_each(_parse, texts))
 
     async def _meant(self, caller: Caller, ids: Sequence[int]) -> Sequence[int]:
@@ -45,7 +45,7 @@ class ExperimentIds:
 
 
 def _parse(text: str) -> int:
-    check_given(text, "experiment_id")
+    check_not_empty(text, "experiment_id")
     if not _ID.fullmatch(text):
         raise invalid(f"Invalid experiment ID '{text[:80]}'. Experiment ID must be a valid integer.")
     return int(text)

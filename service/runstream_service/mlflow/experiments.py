@@ -9,7 +9,7 @@ from runstream_service.database.times import to_unix_ms
 from runstream_service.errors.core import ExperimentNotFound, InvalidField
 from runstream_service.http.mlflow_errors import invalid, not_found
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
-from runstream_service.mlflow.request import Message, Pair, check_given
+from runstream_service.mlflow.request import Message, Pair, check_not_empty
 from runstream_service.mlflow.responses import pairs, without_unset
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Answer = dict[str, Any]
 
 MAX_NAME_CHARACTERS = 500
 MAX_TAG_CHARACTERS = 20_000
-# Each round removes one layer of %25.
+# Each round of unquoting removes one layer of %25.
 _MAX_UNQUOTINGS = 10
 
 
@@ -70,14 +70,14 @@ class DeleteTag(Message):
 
 
 class ExperimentHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, experiments: Experiments, ids: ExperimentIds) -> None:
         self._experiments = experiments
         self._ids = ids
 
     async def create(self, caller: Caller, message: Create) -> Answer:
-        name = _check_name(check_given(message.name, "name"))
+        name = _check_name(check_not_empty(message.name, "name"))
         tags = _checked_tags(message.tags)
         created = await self._experiments.create_new(
             caller, name, artifact_location=_check_location(message.artifact_location), tags=tags
@@ -89,7 +89,7 @@ class ExperimentHandlers:
         return {"experiment": rendered(caller, found)}
 
     async def get_by_name(self, caller: Caller, message: GetByName) -> Answer:
-        name = check_given(message.experiment_name, "experiment_name")
+        name = check_not_empty(message.experiment_name, "experiment_name")
         try:
             return {"experiment": rendered(caller, await self._experiments.get(caller, name=name))}
         except (ExperimentNotFound, InvalidField) as error:
@@ -97,7 +97,7 @@ class ExperimentHandlers:
             raise not_found(f"Could not find experiment with name '{name}'") from error
 
     async def update(self, caller: Caller, message: Update) -> Answer:
-        name = _check_name(check_given(message.new_name, "new_name"))
+        name = _check_name(check_not_empty(message.new_name, "new_name"))
         await self._experiments.rename(caller, await self._ids.parse(caller, message.experiment_id), name)
         return {}
 
@@ -111,18 +111,18 @@ class ExperimentHandlers:
 
     async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
         experiment_id = await self._ids.parse(caller, message.experiment_id)
-        tags = _checked_tags((Pair(key=check_given(message.key, "key"), value=message.value),))
+        tags = _checked_tags((Pair(key=check_not_empty(message.key, "key"), value=message.value),))
         await self._experiments.set_tag(caller, experiment_id, message.key, tags[message.key])
         return {}
 
     async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
-        key = check_given(message.key, "key")
+        key = check_not_empty(message.key, "key")
         await self._experiments.delete_tag(caller, await self._ids.parse(caller, message.experiment_id), key)
         return {}
 
 
 def rendered(caller: Caller, experiment: Experiment) -> Answer:
-    """MLflow's Experiment."""
+    """An experiment in the form of MLflow's message Experiment."""
     return without_unset(
         experiment_id=str(experiment.experiment_id),
         name=experiment.name,

@@ -1,6 +1,6 @@
-"""GraphQL: MLflow's UI sends a handful of queries, which are the calls of routes.py under other names.
+"""GraphQL: MLflow's UI sends a handful of queries, which correspond to routes of routes.py.
 
-This module has the route and calls the handlers; graphql_queries.py executes queries.
+This module has the endpoint, and calls the handlers of those routes; graphql_queries.py executes queries.
 """
 
 from __future__ import annotations
@@ -39,23 +39,24 @@ _ROOTS = {
 
 
 @dataclass(slots=True)
-class Asked:
-    """One request: its caller, and the results that it has looked up already. `service` is the event loop on which
-    handlers run; the query itself is executed in a thread with a separate loop."""
+class QueryContext:
+    """What belongs to one request: its caller, and the experiments that it has looked up already. The query is executed
+    in a thread with its own event loop; handlers are called on `handler_loop`, the loop of the service."""
 
     caller: Caller
-    service: asyncio.AbstractEventLoop
+    handler_loop: asyncio.AbstractEventLoop
     experiments: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
 
 
 class GraphQL:
-    """The route /graphql. `entries` is the table of routes.py."""
+    """The endpoint /graphql. `entries` is the table of routes.py."""
 
     def __init__(self, entries: Sequence[JsonRoute | RawRoute]) -> None:
         self._entries = {root: _only(entries, path) for root, path in _ROOTS.items()}
 
     async def answer(self, request: Request) -> Response:
-        """Answers a request. Raises MlflowError if it is no GraphQL request; errors of its query are in the answer."""
+        """The response to a request, with the errors of its query. Raises MlflowError if it is not a GraphQL
+        request."""
         asked = await _read(request)
         query, variables, operation = asked.get("query"), asked.get("variables"), asked.get("operationName")
         if not isinstance(query, str):
@@ -66,21 +67,22 @@ class GraphQL:
             raise invalid("'operationName' must be a text.")
         if len(query) > MAX_CHARACTERS:
             raise invalid(f"'query' exceeds the maximum length of {MAX_CHARACTERS} characters")
-        asking = Asked(caller_of(request), asyncio.get_running_loop())
+        asking = QueryContext(caller_of(request), asyncio.get_running_loop())
         accepted = request.headers.get("accept-encoding", "")
         return await threads.GRAPHQL.run(self._answer_in_thread, asking, query, variables, operation, accepted)
 
     def _answer_in_thread(
-        self, asked: Asked, query: str, variables: dict[str, Any] | None, operation: str | None, accepted: str
+        self, asked: QueryContext, query: str, variables: dict[str, Any] | None, operation: str | None, accepted: str
     ) -> Response:
-        # Imported by the first query: only MLflow's UI sends any, and each start of the service took 60 ms longer.
-        from runstream_service.mlflow.graphql_queries import Queries
+        # Imported with the first query, since it takes 60 ms at the start of the service, and only MLflow's UI needs
+        # it.
+        from runstream_service.mlflow.graphql_queries import QueryExecutor
 
-        return Queries(self.call).answer(asked, query, variables, operation, accepted)
+        return QueryExecutor(self.call).answer(asked, query, variables, operation, accepted)
 
-    async def call(self, asked: Asked, root: str, given: dict[str, Any]) -> Any:
-        """The answer of the REST route of a root field."""
-        calling = asyncio.run_coroutine_threadsafe(self._call(asked.caller, root, given), asked.service)
+    async def call(self, asked: QueryContext, root: str, given: dict[str, Any]) -> Any:
+        """The result of the REST route of a root field, `root`, with the input `given`."""
+        calling = asyncio.run_coroutine_threadsafe(self._call(asked.caller, root, given), asked.handler_loop)
         return await asyncio.wrap_future(calling)
 
     async def _call(self, caller: Caller, root: str, given: dict[str, Any]) -> Any:
@@ -93,12 +95,12 @@ class GraphQL:
 def _only(entries: Sequence[JsonRoute | RawRoute], path: str) -> JsonRoute | RawRoute:
     found = [entry for entry in entries if entry.path == path]
     if len(found) != 1:
-        raise ValueError(f"GraphQL is answered by the route {path}, of which there are {len(found)} in the table")
+        raise ValueError(f"GraphQL needs one route {path} in the table of routes, which has {len(found)}")
     return found[0]
 
 
 def _request(caller: Caller, method: str, fields: dict[str, Any]) -> Request:
-    """A request for a route that reads its request itself."""
+    """A request for a RawRoute, which reads its request itself."""
     is_get = method == "GET"
     scope = {
         "type": "http",
@@ -116,7 +118,7 @@ def _request(caller: Caller, method: str, fields: dict[str, Any]) -> Request:
 
 
 async def _read(request: Request) -> dict[str, Any]:
-    """The object of a request: the body of a POST, or the query of a GET, in which the variables are JSON."""
+    """The JSON object in a request: the body of a POST, or the query of a GET, whose field `variables` is JSON."""
     if request.method == "POST":
         body = await read_body(request)
         return await in_thread_if_big(body, parse_json, body, request.headers.get("content-type", ""))

@@ -1,7 +1,7 @@
 """Executes GraphQL queries of MLflow's UI.
 
-graphql-core, the reference implementation in pure Python, parses and checks them. This module adds the schema,
-and resolves each field to the field of the REST answer with the same name.
+graphql-core, the reference implementation in pure Python, parses and checks them. This module adds the schema, and
+takes each field from the field with the same name in the response of the REST route.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from runstream_service.mlflow.request import snake
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from runstream_service.mlflow.graphql import Asked
+    from runstream_service.mlflow.graphql import QueryContext
 
 # MLflow's limits; the longest query of the UI has about 50 fields.
 MAX_ROOT_FIELDS = 10
@@ -51,13 +51,13 @@ MAX_SELECTIONS = 1_000
 # Most fields of one object. Each is compared with all others: 1,000 took more than a second.
 MAX_FIELDS = 200
 MAX_TOKENS = 5_000
-# The UI repeats the same few queries; longer ones are not from the UI, and a cache of them would take memory.
+# The UI repeats the same few queries. Longer ones are not from the UI, and are not cached, since they take memory.
 _CACHED_CHARACTERS = 8_000
 
-# Calls the REST route of a root field: the request, the name of the field, its input.
-Call = Callable[["Asked", str, dict[str, Any]], Coroutine[Any, Any, Any]]
+# Calls the REST route of a root field, with the context of the request, the name of the field, and its input.
+Call = Callable[["QueryContext", str, dict[str, Any]], Coroutine[Any, Any, Any]]
 
-# The values of unset fields, as in protobuf, which stock servers use.
+# The values of unset fields are those of protobuf, which a stock server uses.
 _UNSET: dict[str, Any] = {"String": "", "LongString": 0, "Float": 0.0, "Boolean": False, "Int": 0}
 
 
@@ -72,16 +72,17 @@ def _read_schema() -> GraphQLSchema:
 SCHEMA = _read_schema()
 
 
-class Queries:
-    """Executes queries, with the answers that `call` gives."""
+class QueryExecutor:
+    """Executes queries; `call` returns the results of root fields."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     def answer(
-        self, asked: Asked, query: str, variables: dict[str, Any] | None, operation: str | None, accepted: str
+        self, asked: QueryContext, query: str, variables: dict[str, Any] | None, operation: str | None, accepted: str
     ) -> Response:
-        """The response, with the errors of a query that is not valid. Blocks; for a thread without an event loop."""
+        """The response, with the errors if the query is not valid. Blocks, so call it in a thread without an event
+        loop. `accepted` is the header Accept-Encoding of the request."""
         document, errors = _checked(query) if len(query) <= _CACHED_CHARACTERS else _checked.__wrapped__(query)
         if document is None:
             return _encoded(None, errors)
@@ -89,7 +90,7 @@ class Queries:
         return _encoded(result.data, result.errors or [], accepted)
 
     async def _execute(
-        self, asked: Asked, document: DocumentNode, variables: dict[str, Any] | None, operation: str | None
+        self, asked: QueryContext, document: DocumentNode, variables: dict[str, Any] | None, operation: str | None
     ) -> ExecutionResult:
         result = execute(
             SCHEMA,
@@ -102,7 +103,7 @@ class Queries:
         return await result if isinstance(result, Awaitable) else result
 
     def _resolve(self, source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
-        """Resolves any field of any type."""
+        """The value of any field of any type; graphql-core calls this for each field."""
         if source is None:
             return self._root(info, arguments.get("input") or {})
         if info.parent_type.name == "MlflowRunExtension" and info.field_name == "experiment":
@@ -122,8 +123,8 @@ class Queries:
             run["versions"] = versions
         return answer
 
-    def _experiment(self, asked: Asked, experiment_id: str) -> Awaitable[Any]:
-        """The experiment of a run; looked up once for all of its runs."""
+    def _experiment(self, asked: QueryContext, experiment_id: str) -> Awaitable[Any]:
+        """The experiment of a run; looked up once for all runs of the query."""
         if experiment_id not in asked.experiments:
             call = self._call(asked, "mlflowGetExperiment", {"experimentId": experiment_id})
             asked.experiments[experiment_id] = asyncio.ensure_future(call)
@@ -131,9 +132,9 @@ class Queries:
 
 
 class _Versions:
-    """The model versions of the runs of one answer: one search for all of them, when the first is requested."""
+    """The model versions of the runs of one response: one search for all runs, when the first run needs its own."""
 
-    def __init__(self, call: Call, asked: Asked, run_ids: Sequence[str]) -> None:
+    def __init__(self, call: Call, asked: QueryContext, run_ids: Sequence[str]) -> None:
         self._search = functools.partial(call, asked, "mlflowSearchModelVersions")
         self._run_ids = run_ids
         self._found: asyncio.Task[Any] | None = None
@@ -157,14 +158,14 @@ def _encoded(data: Any, errors: Sequence[GraphQLError], accept_encoding: str = "
 
 
 def _words_of(error: GraphQLError) -> str:
-    """The message of an error; for an error of a handler, that of its REST route."""
+    """The message of an error; for an error of a handler, the same as that of the REST route."""
     cause = error.original_error
     return error.message if cause is None or isinstance(cause, GraphQLError) else mlflow_error_of(cause).message
 
 
 @functools.lru_cache(maxsize=32)
 def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
-    """A valid query, or its errors."""
+    """A parsed query and no errors, or None and the errors of a query that is not valid."""
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
     except GraphQLError as error:
@@ -174,7 +175,8 @@ def _checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
 
 
 def _beyond_limits(document: DocumentNode) -> list[GraphQLError]:
-    """Errors of a query that exceeds the limits; they are checked before anything else."""
+    """The error of a query that exceeds a limit; empty otherwise. Limits are checked first, since validation is
+    slow."""
     fragments = {
         node.name.value: node.selection_set for node in document.definitions if isinstance(node, FragmentDefinitionNode)
     }
@@ -217,7 +219,7 @@ def _fields(selection_set: SelectionSetNode, fragments: Mapping[str, SelectionSe
 
 
 def _unset(kind: Any) -> Any:
-    """The value of a field of this type if the answer does not have it."""
+    """The value of a field of this type that is missing in the response of the REST route."""
     nullable = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
     if isinstance(nullable, GraphQLList):
         return []

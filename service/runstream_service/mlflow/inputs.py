@@ -10,7 +10,7 @@ from runstream_service.core import inputs
 from runstream_service.core.datasets import Dataset, DatasetInput, ModelOutput
 from runstream_service.http.mlflow_errors import invalid
 from runstream_service.mlflow.names import check_length
-from runstream_service.mlflow.request import Int64, Message, Pair, check_given
+from runstream_service.mlflow.request import Int64, Message, Pair, check_not_empty
 from runstream_service.mlflow.responses import without_unset
 from runstream_service.mlflow.run_ids import parse_run_id, parse_run_id_strictly
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# The tag in which clients of version 2 keep the models of a run.
+# The tag in which clients of MLflow 2 keep the models of a run.
 HISTORY_TAG = "mlflow.log-model.history"
 MAX_EXPERIMENTS = 20
 _OF_HISTORY = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
 
 
 class DatasetFields(Message):
-    """A dataset."""
+    """A dataset in a request."""
 
     name: str
     digest: str
@@ -42,20 +42,20 @@ class DatasetFields(Message):
 
 
 class DatasetInputFields(Message):
-    """A dataset and tags."""
+    """A dataset as the input of a run, with tags such as mlflow.data.context."""
 
     dataset: DatasetFields
     tags: tuple[Pair, ...] = ()
 
 
 class ModelIn(Message):
-    """A model as an input."""
+    """A logged model as the input of a run."""
 
     model_id: str
 
 
 class ModelOut(Message):
-    """A model as an output."""
+    """A logged model as the output of a run."""
 
     model_id: str
     step: Int64 = 0
@@ -90,7 +90,7 @@ class SearchDatasets(Message):
 
 
 class InputHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, inputs: Inputs, runs: Runs, ids: ExperimentIds) -> None:
         self._inputs = inputs
@@ -110,7 +110,7 @@ class InputHandlers:
         return {}
 
     async def log_model(self, caller: Caller, message: LogModel) -> Answer:
-        entry = _entry_of_history(check_given(message.model_json, "model_json"))
+        entry = _entry_of_history(check_not_empty(message.model_json, "model_json"))
         run_id = parse_run_id(message.run_id).hex
         await self._runs.append_to_tag(caller, run_id, HISTORY_TAG, lambda history: _appended(history, entry))
         return {}
@@ -136,14 +136,14 @@ class InputHandlers:
 
 def _dataset_input(item: DatasetInputFields, path: str) -> DatasetInput:
     fields = item.dataset
-    check_length(check_given(fields.name, f"{path}.dataset.name"), "name", inputs.MAX_NAME_CHARACTERS)
-    check_length(check_given(fields.digest, f"{path}.dataset.digest"), "digest", inputs.MAX_DIGEST_CHARACTERS)
+    check_length(check_not_empty(fields.name, f"{path}.dataset.name"), "name", inputs.MAX_NAME_CHARACTERS)
+    check_length(check_not_empty(fields.digest, f"{path}.dataset.digest"), "digest", inputs.MAX_DIGEST_CHARACTERS)
     check_length(fields.source_type, "source_type", inputs.MAX_SOURCE_TYPE_CHARACTERS)
     check_length(fields.source, "source", inputs.MAX_SOURCE_CHARACTERS)
     check_length(fields.schema or "", "schema", inputs.MAX_SCHEMA_CHARACTERS)
     check_length(fields.profile or "", "profile", inputs.MAX_PROFILE_CHARACTERS)
     for index, tag in enumerate(item.tags):
-        check_length(check_given(tag.key, f"{path}.tags[{index}].key"), "key", inputs.MAX_TAG_KEY_CHARACTERS)
+        check_length(check_not_empty(tag.key, f"{path}.tags[{index}].key"), "key", inputs.MAX_TAG_KEY_CHARACTERS)
         check_length(tag.value, "value", inputs.MAX_TAG_CHARACTERS)
     dataset = Dataset(
         name=fields.name,
@@ -159,12 +159,12 @@ def _dataset_input(item: DatasetInputFields, path: str) -> DatasetInput:
 def _model_ids(models: Sequence[ModelIn | ModelOut]) -> list[str]:
     for index, model in enumerate(models):
         path = f"models[{index}].model_id"
-        check_length(check_given(model.model_id, path), path, inputs.MAX_MODEL_ID_CHARACTERS)
+        check_length(check_not_empty(model.model_id, path), path, inputs.MAX_MODEL_ID_CHARACTERS)
     return [model.model_id for model in models]
 
 
 def _entry_of_history(model_json: str) -> Answer:
-    """The entry of a model in the history: its location, and its flavors without their configuration."""
+    """The entry of a model in the tag HISTORY_TAG: its location, and its flavors without their configuration."""
     try:
         model = orjson.loads(model_json)
     except orjson.JSONDecodeError as error:
@@ -182,7 +182,7 @@ def _entry_of_history(model_json: str) -> Answer:
 
 
 def _appended(history: str | None, entry: Answer) -> str:
-    """The history with one more entry, unless it exists: clients repeat a request whose answer was lost."""
+    """The history with one more entry, unless it has it already: clients repeat a request whose response was lost."""
     try:
         entries = orjson.loads(history) if history else []
     except orjson.JSONDecodeError:
@@ -192,4 +192,4 @@ def _appended(history: str | None, entry: Answer) -> str:
     try:
         return orjson.dumps(entries if entry in entries else [*entries, entry]).decode()
     except orjson.JSONEncodeError as error:
-        raise invalid("Malformed model info: its objects lie too deep in each other.") from error
+        raise invalid("Malformed model info: its objects are nested too deeply.") from error

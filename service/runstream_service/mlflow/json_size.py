@@ -1,7 +1,7 @@
-"""Estimates how much work a body of JSON causes before it is decoded.
+"""Estimates, before a JSON body is decoded, how much work that causes.
 
-Decoding holds the interpreter until it is done, for a second or more per million small lists, while long texts cost
-almost nothing. So values are counted first, and work that may take more than some milliseconds is done in a thread.
+Decoding holds the interpreter until it is done: a second or more per million small lists, while long texts cost almost
+nothing. So the values are counted first, and a body that may take more than some milliseconds is decoded in a thread.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ T = TypeVar("T")
 MAX_VALUES = 50_000
 MAX_CONTAINERS = 10_000
 
-# Below this size, a body is read on the event loop: within two milliseconds, whatever its content is.
+# A body up to these sizes is decoded on the event loop, which takes at most two milliseconds, whatever its content is.
 _SMALL_BYTES, _SMALL_VALUES = 64 << 10, 500
 _TINY_BYTES = 1 << 10
-# Bytes are searched without letting other threads run, so that is done in pieces.
+# Searching bytes does not let other threads run, so it is done in pieces of this size.
 _PIECE_BYTES = 256 << 10
 _COMMA, _BRACKET, _BRACE, _QUOTE = (ord(character) for character in ',[{"')
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 
 
 async def in_thread_if_big(body: bytes, function: Callable[..., T], *arguments: object) -> T:
-    """The result of a function that works on a body. Big bodies are processed one after the other in a thread, since
-    two threads that run Python would make the event loop wait twice as long.
+    """The result of a function that works on a body. Big bodies are processed one after the other in a single thread,
+    since the event loop would wait twice as long for two threads that run Python.
 
     Raises:
-        Overloaded: too many wait for it.
+        Overloaded: too many bodies wait for the thread.
     """
     if is_small(body):
         return function(*arguments)
@@ -44,23 +44,23 @@ async def in_thread_if_big(body: bytes, function: Callable[..., T], *arguments: 
 
 
 def is_small(body: bytes) -> bool:
-    """Whether a body can be read in negligible time."""
-    return len(body) <= _TINY_BYTES or (len(body) <= _SMALL_BYTES and sum(_most(body)) <= _SMALL_VALUES)
+    """Whether a body can be decoded on the event loop."""
+    return len(body) <= _TINY_BYTES or (len(body) <= _SMALL_BYTES and sum(_upper_bounds(body)) <= _SMALL_VALUES)
 
 
 def check_values(body: bytes) -> None:
     """Raises MlflowError if there are too many values in a body, or too many objects and lists."""
     if len(body) <= MAX_CONTAINERS:
         return
-    values, containers = _most(body)
+    values, containers = _upper_bounds(body)
     if values > MAX_VALUES or containers > MAX_CONTAINERS:
-        values, containers = _counted(body)  # texts may have commas and brackets in them
+        values, containers = _exact_counts(body)  # texts may have commas and brackets in them
     for count, limit, what in ((values, MAX_VALUES, "values"), (containers, MAX_CONTAINERS, "objects and lists")):
         if count > limit:
             raise invalid(f"The request has {count:,} {what}; at most {limit:,} are allowed. Send it in parts.")
 
 
-def _most(body: bytes) -> tuple[int, int]:
+def _upper_bounds(body: bytes) -> tuple[int, int]:
     """Upper bounds of the number of values, and of the number of objects and lists."""
     commas = containers = 0
     for start in range(0, len(body), _PIECE_BYTES):
@@ -70,8 +70,8 @@ def _most(body: bytes) -> tuple[int, int]:
     return commas + containers, containers
 
 
-def _counted(body: bytes) -> tuple[int, int]:
-    """The exact numbers, not counting what is inside of texts."""
+def _exact_counts(body: bytes) -> tuple[int, int]:
+    """The exact number of values, and of objects and lists; what is inside of texts does not count."""
     values = containers = start = 0
     in_text = 0
     while start < len(body):

@@ -32,7 +32,7 @@ _STATUS_NAMES = {
     "ready": "LOGGED_MODEL_READY",
     "failed": "LOGGED_MODEL_UPLOAD_FAILED",
 }
-# By name or by number, as protobuf's JSON allows.
+# The name or the number of a status, as protobuf's JSON allows.
 _STATUS_OF = {
     **{name: status for status, name in _STATUS_NAMES.items()},
     **{str(position): status for position, status in enumerate(STATUSES, 1)},
@@ -40,7 +40,7 @@ _STATUS_OF = {
 
 
 class Create(Message):
-    """logged-models."""
+    """POST logged-models."""
 
     experiment_id: str
     name: str = ""
@@ -51,20 +51,20 @@ class Create(Message):
 
 
 class Get(Message):
-    """logged-models/{id}."""
+    """GET logged-models/{id}."""
 
     model_id: str
     allow_deleted: bool = False
 
 
 class ById(Message):
-    """logged-models/{id}, to delete it."""
+    """DELETE logged-models/{id}."""
 
     model_id: str
 
 
 class Finalize(Message):
-    """logged-models/{id}."""
+    """PATCH logged-models/{id}."""
 
     model_id: str
     status: str | int
@@ -126,7 +126,7 @@ class ListArtifacts(Message):
 
 
 class LoggedModelHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, models: LoggedModels, ids: ExperimentIds, files: FilesOfCaller) -> None:
         self._models = models
@@ -203,7 +203,7 @@ class LoggedModelHandlers:
         return {"root_uri": model.artifact_uri, **files}
 
     async def get_artifact(self, request: Request) -> Response:
-        """logged-models/{id}/artifacts/files, from which the UI shows and downloads."""
+        """GET logged-models/{id}/artifacts/files: a file of a model, which the UI shows or downloads."""
         text = request.query_params.get("artifact_file_path")
         if not text:
             raise MlflowError("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
@@ -213,7 +213,7 @@ class LoggedModelHandlers:
 
 
 def rendered(model: LoggedModel) -> Answer:
-    """MLflow's LoggedModel."""
+    """A logged model in the form of MLflow's message LoggedModel."""
     info = without_unset(
         model_id=model.model_id,
         experiment_id=str(model.experiment_id),

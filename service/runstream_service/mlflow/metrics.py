@@ -1,4 +1,4 @@
-"""Histories of metrics."""
+"""Histories of metrics: messages and handlers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runstream_service.mlflow.request import (
     Int32,
     Int64,
     Message,
-    check_given,
+    check_not_empty,
     missing,
     read,
     refused,
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from runstream_service.query.mlflow_view.metric_rows import MetricRows
     from runstream_service.query.mlflow_view.run_metrics import RunMetrics
 
-# Limits of the bulk reads: runs, rows of all of them, rows of each.
+# Limits of the bulk reads: how many runs, metrics of all runs together (get-history-bulk), samples of each run
+# (get-history-bulk-interval).
 MAX_RUNS, MAX_BULK_METRICS, MAX_SAMPLES = 100, 25_000, 2_500
 _MAX_TOKEN_CHARACTERS = 1_024
 
@@ -71,14 +72,14 @@ class GetHistoryBulkInterval(Message):
 
 
 class MetricHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, run_metrics: RunMetrics) -> None:
         self._run_metrics = run_metrics
 
     async def get_history(self, request: Request) -> Response:
         message = await read(request, GetHistory)
-        key = check_storable(check_given(message.metric_key, "metric_key"), "metric_key")
+        key = check_storable(check_not_empty(message.metric_key, "metric_key"), "metric_key")
         after, limit = _page_key(message.page_token), message.max_results
         if limit is not None and limit <= 0:
             raise invalid(f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer.")
@@ -86,8 +87,8 @@ class MetricHandlers:
         rows, last = NO_ROWS, None
         if run_id is not None:
             rows, last = await self._run_metrics.history(caller_of(request), run_id, key, after=after, limit=limit)
-        # Tens of milliseconds for a full page, during which the loop serves others.
-        return await threads.READS.run(_history_page, key, rows, last, _accepted(request))
+        # A full page takes tens of milliseconds, so it is encoded in a thread.
+        return await threads.READS.run(_history_page, key, rows, last, _accept_encoding(request))
 
     async def get_history_bulk(self, request: Request) -> Response:
         message = await read(request, GetHistoryBulk)
@@ -104,7 +105,7 @@ class MetricHandlers:
         check_storable(key, "metric_key")
         known = [run_id for text in sorted(set(run_ids)) if (run_id := _known(text)) is not None]
         found = await self._run_metrics.first_rows(caller_of(request), known, key, limit)
-        return await threads.READS.run(_bulk, key, found, _accepted(request))
+        return await threads.READS.run(_bulk, key, found, _accept_encoding(request))
 
     async def get_history_bulk_interval(self, request: Request) -> Response:
         message = await read(request, GetHistoryBulkInterval)
@@ -114,11 +115,12 @@ class MetricHandlers:
             caller_of(request), list(known.values()), key, steps, message.max_results
         )
         in_order = [(text, found.get(known[text].hex, NO_ROWS)) for text in run_ids if text in known]
-        return await threads.READS.run(_bulk_interval, key, in_order, _accepted(request))
+        return await threads.READS.run(_bulk_interval, key, in_order, _accept_encoding(request))
 
 
 def _known(run_id: str) -> UUID | None:
-    """None for an id that no run of this service can have: it has no metrics, like a run that does not exist."""
+    """The id of a run; None for an id that no run of this service can have, which has no metrics, like a missing
+    run."""
     try:
         return parse_run_id(run_id) if run_id else None
     except RunNotFound:
@@ -135,7 +137,7 @@ def _checked_interval(message: GetHistoryBulkInterval) -> tuple[Sequence[str], s
             f"GetMetricHistoryBulkInterval request must specify at most {MAX_RUNS} run_ids. Received {len(run_ids)} "
             "run_ids."
         )
-    key = check_storable(check_given(message.metric_key, "metric_key"), "metric_key")
+    key = check_storable(check_not_empty(message.metric_key, "metric_key"), "metric_key")
     if not 1 <= message.max_results <= MAX_SAMPLES:
         raise refused(f"max_results must be between 1 and {MAX_SAMPLES}.")
     start, end = message.start_step, message.end_step
@@ -174,11 +176,11 @@ def _rendered(key: str, rows: MetricRows, **more: str) -> list[dict[str, Any]]:
 
 
 def _page_key(token: str) -> PageKey | None:
-    """Parses the token of a page: the place of the row after which the next page begins."""
+    """Parses the token of a page, which names the row after which the page begins."""
     if not token:
         return None
     if len(token) > _MAX_TOKEN_CHARACTERS:
-        raise invalid("Invalid page token, it is longer than any that this server gives")
+        raise invalid("Invalid page token, it is longer than any token of this server")
     try:
         page_key = msgspec.json.decode(base64.b64decode(token, validate=True), type=PageKey)
     except (binascii.Error, ValueError) as error:
@@ -188,5 +190,5 @@ def _page_key(token: str) -> PageKey | None:
     return page_key
 
 
-def _accepted(request: Request) -> str:
+def _accept_encoding(request: Request) -> str:
     return request.headers.get("accept-encoding", "")

@@ -1,4 +1,4 @@
-"""Searches in the model registry: their messages."""
+"""The messages of searches in the model registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SearchVersions(SearchModels):
 
 
 def checked_search(message: SearchModels, most: int) -> RegistryQuery:
-    """What the core searches for; a page has `most` entries at most. Raises MlflowError."""
+    """The query of a search, for the core. Raises MlflowError if a page is to have more than `most` entries."""
     if message.max_results > most:
         raise wrong_type("max_results", str(message.max_results))
     return RegistryQuery(

@@ -12,7 +12,7 @@ from runstream_service.core.model_versions import NewVersion
 from runstream_service.database.times import to_unix_ms
 from runstream_service.mlflow.model_search import SearchVersions, checked_search
 from runstream_service.mlflow.names import MAX_KEY_CHARACTERS, check_key, check_length
-from runstream_service.mlflow.request import Message, Pair, check_given, wrong_type
+from runstream_service.mlflow.request import Message, Pair, check_not_empty, wrong_type
 from runstream_service.mlflow.responses import pairs, without_unset
 
 if TYPE_CHECKING:
@@ -85,15 +85,15 @@ class DeleteTag(Message):
 
 
 class ModelVersionHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, versions: ModelVersions) -> None:
         self._versions = versions
 
     async def create(self, caller: Caller, message: Create) -> Answer:
         new = NewVersion(
-            name=check_given(message.name, "name"),
-            source=check_given(message.source, "source"),
+            name=check_not_empty(message.name, "name"),
+            source=check_not_empty(message.source, "source"),
             run_id=message.run_id,
             model_id=message.model_id,
             run_link=message.run_link,
@@ -125,31 +125,31 @@ class ModelVersionHandlers:
 
     async def transition_stage(self, caller: Caller, message: TransitionStage) -> Answer:
         name, version = _checked(message)
-        stage, archive = check_given(message.stage, "stage"), message.archive_existing_versions
+        stage, archive = check_not_empty(message.stage, "stage"), message.archive_existing_versions
         if not isinstance(archive, bool):
             raise wrong_type("archive_existing_versions", archive)
         return one(await self._versions.set_stage(caller, name, version, stage, archive_others=archive))
 
     async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
         name, version = _checked(message)
-        tags = checked_tags([Pair(key=check_given(message.key, "key"), value=message.value)])
+        tags = checked_tags([Pair(key=check_not_empty(message.key, "key"), value=message.value)])
         await self._versions.set_tag(caller, name, version, message.key, tags[message.key])
         return {}
 
     async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
         name, version = _checked(message)
-        key = check_key(check_given(message.key, "key"), "key")
+        key = check_key(check_not_empty(message.key, "key"), "key")
         await self._versions.delete_tag(caller, name, version, key)
         return {}
 
 
 def one(version: ModelVersion) -> Answer:
-    """An answer with one version."""
+    """A response with one version."""
     return {"model_version": rendered(version)}
 
 
 def rendered(version: ModelVersion, *, aliases: bool = True) -> Answer:
-    """MLflow's ModelVersion; lists of versions have no aliases, as in MLflow."""
+    """A version in the form of MLflow's message ModelVersion. As in MLflow, versions in lists have no aliases."""
     return without_unset(
         name=version.name,
         version=str(version.version),
@@ -167,7 +167,9 @@ def rendered(version: ModelVersion, *, aliases: bool = True) -> Answer:
 
 
 def checked_tags(tags: Sequence[Pair]) -> dict[str, str]:
-    """Tags of models and versions. The last of two with one key counts, as in MLflow. Raises MlflowError."""
+    """Checks tags of models and versions. If two have the same key, the last one counts, as in MLflow.
+
+    Raises MlflowError."""
     for tag in tags:
         check_key(tag.key, "key")
         check_length(tag.key, "key", MAX_KEY_CHARACTERS)
@@ -176,5 +178,5 @@ def checked_tags(tags: Sequence[Pair]) -> dict[str, str]:
 
 
 def _checked(message: ByNumber | Update | TransitionStage | SetTag | DeleteTag) -> tuple[str, str]:
-    """Name and version, both given."""
-    return check_given(message.name, "name"), check_given(message.version, "version")
+    """The name and the version in a message. Raises MlflowError if one is empty."""
+    return check_not_empty(message.name, "name"), check_not_empty(message.version, "version")

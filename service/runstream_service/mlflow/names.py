@@ -11,15 +11,15 @@ from runstream_service.http.mlflow_errors import MlflowError, invalid
 
 MAX_KEY_CHARACTERS = 250
 
-_MAX_LOOKED_AT = 4_096
+# Longer keys are refused without a closer look: parsing megabytes takes long, and the message would repeat them.
+_MAX_CHECKED_CHARACTERS = 4_096
 
 _NAME = re.compile(r"[/\w.\- :]*")
 
 
 def check_key(key: str, path: str) -> str:
-    """A key of a metric, param or tag; `path` is its place in the request. Raises MlflowError."""
-    if len(key) > _MAX_LOOKED_AT:
-        # Not checked further: parsing megabytes would take long, and the caller would get them back in the message.
+    """Checks and returns a key of a metric, param or tag; `path` is its place in the request. Raises MlflowError."""
+    if len(key) > _MAX_CHECKED_CHARACTERS:
         raise invalid(f"'{path}' exceeds the maximum length of {MAX_KEY_CHARACTERS} characters")
     if not _NAME.fullmatch(key):
         raise _invalid_value(
@@ -40,19 +40,19 @@ def check_key(key: str, path: str) -> str:
 
 
 def check_length(text: str, what: str, limit: int) -> str:
-    """A text of at most `limit` characters. Raises MlflowError."""
+    """Checks that a text has at most `limit` characters and can be stored; returns it. Raises MlflowError."""
     if len(text) > limit:
         raise invalid(f"'{what}' exceeds the maximum length of {limit} characters")
     return check_storable(text, what)
 
 
 def truncated(text: str, what: str, limit: int) -> str:
-    """The first `limit` characters: what MLflow does with long values of params and of tags of runs."""
+    """The first `limit` characters of a text: MLflow cuts off long values of params, and of tags of runs."""
     return check_storable(text[:limit], what)
 
 
 def check_storable(text: str, what: str) -> str:
-    """A text that a database can store. Raises MlflowError."""
+    """Checks that PostgreSQL can store a text; returns it. Raises MlflowError."""
     if not is_storable(text):
         raise invalid(f"'{what}' has a NUL character or a lone surrogate, which cannot be stored.")
     return text

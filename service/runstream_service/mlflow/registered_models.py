@@ -11,7 +11,7 @@ from runstream_service.mlflow import model_versions
 from runstream_service.mlflow.model_search import SearchModels, checked_search
 from runstream_service.mlflow.model_versions import checked_tags
 from runstream_service.mlflow.names import check_key
-from runstream_service.mlflow.request import Message, Pair, check_given
+from runstream_service.mlflow.request import Message, Pair, check_not_empty
 from runstream_service.mlflow.responses import pairs, without_unset
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DeleteTag(Message):
 
 
 class SetAlias(Message):
-    """registered-models/alias, POST."""
+    """POST registered-models/alias."""
 
     name: str
     alias: str
@@ -81,36 +81,36 @@ class SetAlias(Message):
 
 
 class Alias(Message):
-    """registered-models/alias, GET and DELETE."""
+    """GET and DELETE registered-models/alias."""
 
     name: str
     alias: str
 
 
 class RegisteredModelHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, models: RegisteredModels, versions: ModelVersions) -> None:
         self._models = models
         self._versions = versions
 
     async def create(self, caller: Caller, message: Create) -> Answer:
-        name = check_given(message.name, "name")
+        name = check_not_empty(message.name, "name")
         tags = checked_tags(message.tags)
         return _one(await self._models.create(caller, name, description=message.description, tags=tags))
 
     async def get(self, caller: Caller, message: ByName) -> Answer:
-        return _one(await self._models.get(caller, check_given(message.name, "name")))
+        return _one(await self._models.get(caller, check_not_empty(message.name, "name")))
 
     async def rename(self, caller: Caller, message: Rename) -> Answer:
-        name, new_name = check_given(message.name, "name"), check_given(message.new_name, "new_name")
+        name, new_name = check_not_empty(message.name, "name"), check_not_empty(message.new_name, "new_name")
         return _one(await self._models.rename(caller, name, new_name))
 
     async def update(self, caller: Caller, message: Update) -> Answer:
-        return _one(await self._models.describe(caller, check_given(message.name, "name"), message.description))
+        return _one(await self._models.describe(caller, check_not_empty(message.name, "name"), message.description))
 
     async def delete(self, caller: Caller, message: ByName) -> Answer:
-        await self._models.delete(caller, check_given(message.name, "name"))
+        await self._models.delete(caller, check_not_empty(message.name, "name"))
         return {}
 
     async def search(self, caller: Caller, message: SearchModels) -> Answer:
@@ -118,37 +118,37 @@ class RegisteredModelHandlers:
         return without_unset(registered_models=await threads.call_each(rendered, found), next_page_token=token or None)
 
     async def get_latest_versions(self, caller: Caller, message: GetLatestVersions) -> Answer:
-        found = await self._versions.latest(caller, check_given(message.name, "name"), message.stages)
+        found = await self._versions.latest(caller, check_not_empty(message.name, "name"), message.stages)
         return without_unset(model_versions=[model_versions.rendered(version) for version in found])
 
     async def set_tag(self, caller: Caller, message: SetTag) -> Answer:
-        name = check_given(message.name, "name")
-        tags = checked_tags([Pair(key=check_given(message.key, "key"), value=message.value)])
+        name = check_not_empty(message.name, "name")
+        tags = checked_tags([Pair(key=check_not_empty(message.key, "key"), value=message.value)])
         await self._models.set_tag(caller, name, message.key, tags[message.key])
         return {}
 
     async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
-        name, key = check_given(message.name, "name"), check_given(message.key, "key")
+        name, key = check_not_empty(message.name, "name"), check_not_empty(message.key, "key")
         await self._models.delete_tag(caller, name, check_key(key, "key"))
         return {}
 
     async def set_alias(self, caller: Caller, message: SetAlias) -> Answer:
-        name, alias = check_given(message.name, "name"), check_given(message.alias, "alias")
-        await self._models.set_alias(caller, name, alias, check_given(message.version, "version"))
+        name, alias = check_not_empty(message.name, "name"), check_not_empty(message.alias, "alias")
+        await self._models.set_alias(caller, name, alias, check_not_empty(message.version, "version"))
         return {}
 
     async def get_by_alias(self, caller: Caller, message: Alias) -> Answer:
-        name, alias = check_given(message.name, "name"), check_given(message.alias, "alias")
+        name, alias = check_not_empty(message.name, "name"), check_not_empty(message.alias, "alias")
         return model_versions.one(await self._versions.by_alias(caller, name, alias))
 
     async def delete_alias(self, caller: Caller, message: Alias) -> Answer:
-        name, alias = check_given(message.name, "name"), check_given(message.alias, "alias")
+        name, alias = check_not_empty(message.name, "name"), check_not_empty(message.alias, "alias")
         await self._models.delete_alias(caller, name, alias)
         return {}
 
 
 def rendered(model: RegisteredModel) -> Answer:
-    """MLflow's RegisteredModel. Its versions have no aliases; the model has all of them."""
+    """A model in the form of MLflow's message RegisteredModel, which has the aliases of all of its versions."""
     return without_unset(
         name=model.name,
         creation_timestamp=to_unix_ms(model.created_at),

@@ -1,4 +1,5 @@
-"""Query or body -> a message. The messages are msgspec structs, in the files of their handlers.
+"""Reads the query or the body of a request into a message. Messages are msgspec structs, in the files of their
+handlers.
 
 As in MLflow, unknown fields are ignored, null means that a field is not set, numbers may be text in any notation, and
 names may be in camel case. Unlike MLflow, which stores zeros for values that it cannot read, a wrong type is an error
@@ -30,7 +31,7 @@ MAX_BODY_BYTES = 32 << 20
 MAX_QUERY_FIELDS = 1_000
 # As in protobuf; MLflow's deepest message has 5.
 MAX_LEVELS = 100
-# Callers can send any names; no message has a field with a longer one.
+# Names of fields up to this length are cached. No message has a longer one, but callers can send any names.
 _CACHED_CHARACTERS = 100
 # Python needs time in the square of the number of digits to parse an integer.
 _MAX_NUMBER_CHARACTERS = 400
@@ -53,11 +54,11 @@ class Pair(Message):
 
 
 async def read(request: Request, kind: type[T]) -> T:
-    """The message of a request: from the query of a GET, or its body if it has no query; from the body of any other
-    request; and from its path.
+    """The message of a request. A GET has it in its query, or in its body if there is no query; any other request in
+    its body. Parameters of the path are fields, too.
 
     Raises:
-        MlflowError: INVALID_PARAMETER_VALUE, with the field's name.
+        MlflowError: the request has no such message; names the field.
     """
     path = request.path_params
     if request.method not in ("GET", "HEAD"):
@@ -90,25 +91,25 @@ async def read_body(request: Request) -> bytes:
             if size > MAX_BODY_BYTES:
                 raise _too_long()
     except ClientDisconnect as error:
-        raise MlflowError("BAD_REQUEST", "The connection ended before the request did.") from error
+        raise MlflowError("BAD_REQUEST", "The connection ended before the whole request had arrived.") from error
     return b"".join(chunks)
 
 
 def int_header(request: Request, name: str) -> int:
-    """The whole number in a header; 0 if there is none."""
+    """The whole number in a header; 0 if there is no header, or no number in it."""
     text = request.headers.get(name, "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
 def _too_long() -> MlflowError:
-    return invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in parts.")
+    return invalid(f"The request's body has more than {MAX_BODY_BYTES:,} bytes; send it in several requests.")
 
 
 def parse_json(body: bytes, content_type: str) -> Any:
     """The object in a body. An empty body is an empty object; old clients send an object encoded twice.
 
     Raises:
-        MlflowError: it is of another type, or no JSON, or has too many values.
+        MlflowError: the content type is another one, or the body is not a JSON object or has too many values.
     """
     check_content_type(content_type)
     check_values(body)
@@ -128,15 +129,16 @@ def parse_json(body: bytes, content_type: str) -> Any:
 def check_content_type(content_type: str) -> None:
     """Raises MlflowError if the content type of a body is not JSON."""
     if content_type.partition(";")[0].strip().lower() not in ("application/json", ""):
-        # Needed for security: a browser sends other types to a foreign server without a preflight request.
+        # Needed for security: a browser sends other types to a foreign server without asking it first.
         raise invalid(f"Bad Request. Content-Type should be one of ['application/json'], not {content_type[:80]!r}.")
 
 
 def normalise(value: Any, *, levels: int = MAX_LEVELS) -> Any:
-    """Names in snake case, without nulls; `run_uuid`, the old name of `run_id`, under the new one.
+    """A decoded JSON value with the names of all fields in snake case, without null fields, and with `run_id` for its
+    old name `run_uuid`.
 
     Raises:
-        MlflowError: a field is there under both spellings, or the value is nested too deeply.
+        MlflowError: a field is there in both spellings, or the value is nested too deeply.
     """
     if not isinstance(value, list | dict):
         return value
@@ -158,7 +160,7 @@ def normalise(value: Any, *, levels: int = MAX_LEVELS) -> Any:
 
 
 def convert(raw: dict[str, Any], kind: type[T]) -> T:
-    """Checks types and ranges. Raises MlflowError."""
+    """A message from normalised fields, with types and ranges checked. Raises MlflowError."""
     try:
         return msgspec.convert(_with_numbers(raw, kind), kind)
     except msgspec.ValidationError as error:
@@ -166,8 +168,8 @@ def convert(raw: dict[str, Any], kind: type[T]) -> T:
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number in any notation that MLflow accepts, such as 5, 5.0, "5" or "1e+05" (R's notation of 100000); None
-    for anything else."""
+    """The whole number in a value in any notation that MLflow accepts, such as 5, 5.0, "5" or "1e+05" (R's notation of
+    100000); None for anything else."""
     if isinstance(value, str):
         try:
             # MLflow also accepts white space, except spaces.
@@ -180,7 +182,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def real_number(value: Any) -> float | None:
-    """A number, NaN or an infinity in any notation that MLflow accepts; None for anything else."""
+    """The number, NaN or infinity in a value in any notation that MLflow accepts; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and len(value) > _MAX_NUMBER_CHARACTERS:
@@ -191,8 +193,8 @@ def real_number(value: Any) -> float | None:
         return None
 
 
-def check_given(value: str, name: str) -> str:
-    """A required text that must not be empty. Raises MlflowError."""
+def check_not_empty(value: str, name: str) -> str:
+    """Returns the text of a required field. Raises MlflowError if it is empty."""
     if not value:
         raise missing(name)
     return value
@@ -210,7 +212,7 @@ def refused(why: str) -> MlflowError:
 
 def wrong_type(name: str, value: Any) -> MlflowError:
     """MLflow's error for a value of a wrong type."""
-    # Only the part of a long text or list that is shown is formatted.
+    # Of a long text or list, only the part that is shown is formatted.
     part = value[:200] if isinstance(value, str | list) else value
     shown = json.dumps(part, sort_keys=True, separators=(",", ":"), default=repr)[:200]
     hint = f" Hint: Value was of type '{type(value).__name__}'."
@@ -228,8 +230,8 @@ async def _body_of_get(request: Request) -> bytes:
 
 
 def _from_body_of_get(body: bytes, path: dict[str, Any], kind: type[T]) -> T:
-    """The message in the body of a GET. As in MLflow, its content type does not matter, and a body that is no JSON is
-    ignored. A foreign page in a browser cannot send one."""
+    """The message in the body of a GET. As in MLflow, the content type does not matter, and a body that is not JSON is
+    ignored. That is safe: a foreign page cannot make a browser send a body with a GET."""
     try:
         return _from_body(body, "", path, kind)
     except MlflowError as error:
@@ -251,14 +253,14 @@ def _from_query(request: Request, kind: type[Message]) -> dict[str, Any]:
 
 
 def _read_bool(text: str) -> bool:
-    """Parses a boolean in a query as MLflow does; in a body, it is JSON's. Raises MlflowError."""
+    """Parses a boolean in a query as MLflow does (in a body, it is a JSON boolean). Raises MlflowError."""
     if text.lower() not in ("true", "false"):
         raise invalid(f"Invalid boolean value: {text[:80]}, must be 'true' or 'false'.")
     return text.lower() == "true"
 
 
 def _with_numbers(raw: Any, kind: type[Message]) -> Any:
-    """Converts whole numbers from all notations of MLflow, since msgspec accepts fewer."""
+    """Fields with their whole numbers converted from all notations that MLflow accepts; msgspec accepts fewer."""
     fields = _number_fields(kind)
     if not fields or not isinstance(raw, dict):
         return raw
@@ -275,7 +277,8 @@ def _with_numbers(raw: Any, kind: type[Message]) -> Any:
 
 @functools.cache
 def _number_fields(kind: type[Message]) -> Mapping[str, type[Message] | None]:
-    """Fields of whole numbers; and lists of messages that have such fields, with the kind of these messages."""
+    """The fields with whole numbers (their value is None); and lists of messages that have such fields, with the kind
+    of these messages."""
     found: dict[str, type[Message] | None] = {}
     for name, hint in get_type_hints(kind).items():
         item = get_args(hint)[0] if get_origin(hint) is tuple else None
@@ -294,7 +297,7 @@ def _bool_fields(kind: type[Message]) -> frozenset[str]:
 
 @functools.cache
 def _list_fields(kind: type[Message]) -> frozenset[str]:
-    """Fields that a query may repeat: those of type tuple[X, ...]."""
+    """The fields that a query may repeat: those of type tuple[X, ...]."""
     return frozenset(name for name, hint in get_type_hints(kind).items() if get_origin(hint) is tuple)
 
 
@@ -309,7 +312,7 @@ def _snake(name: str) -> str:
 
 
 def _explained(message: str, raw: dict[str, Any]) -> MlflowError:
-    """msgspec's error as MLflow's message."""
+    """The text of msgspec's error as MLflow's error."""
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"]) if place else (message, "")
     absent = _MISSING.fullmatch(what)
@@ -325,7 +328,7 @@ def _value_at(raw: Any, path: str) -> Any:
 
 
 def _hint(body: bytes) -> str:
-    """A hint about literals such as NaN, which Python's json writes although they are no JSON."""
+    """A hint if the body has literals such as NaN, which Python's json writes although they are not JSON."""
     if re.search(rb":\s*-?(NaN|Infinity)\b", body):
         return 'Send not-a-number and the infinities as text: "NaN", "Infinity", "-Infinity".'
     return ""

@@ -13,14 +13,14 @@ from runstream_service.database.metric_values import LARGEST
 
 
 def number(value: float) -> float | str:
-    """A metric's value in JSON: NaN is text, the infinities are the largest doubles."""
+    """The value of a metric in JSON: NaN as text, the infinities as the largest doubles, as MLflow has them."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else math.copysign(LARGEST, value)
 
 
 def numbers(values: NDArray[np.float64]) -> list[float | str]:
-    """Values of metrics in JSON, as by `number`."""
+    """The values of many metrics in JSON, each as by `number`."""
     if np.isfinite(values).all():
         return values.tolist()  # type: ignore[no-any-return]  # numpy knows no element types of lists
     return [number(value) for value in values.tolist()]

@@ -18,8 +18,8 @@ RawHandler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class JsonRoute:
-    """A route that takes a message and returns one. `path` is the part after /api/ or /ajax-api/. `role` is what its
-    callers need; None: it is answered without authentication. `status` is that of an answer without an error."""
+    """A route whose handler takes a message and returns one. `path` is the part after /api/ or /ajax-api/. `role` is
+    what its callers need; None: it is public. `status` is the HTTP status of a response without an error."""
 
     method: str
     path: str
@@ -31,9 +31,9 @@ class JsonRoute:
 
 @dataclass(frozen=True, slots=True)
 class RawRoute:
-    """A route that reads its request and makes its response itself. `path` is as in JsonRoute, or complete if it begins
-    with /; `role` is as in JsonRoute. `streams`: it processes its body as it arrives, instead of having it in memory as
-    a whole."""
+    """A route whose handler reads its request and makes its response itself. `path` and `role` are as in JsonRoute, but
+    a path that begins with / is complete. `streams`: the handler processes the body as it arrives, instead of having
+    all of it in memory."""
 
     method: str
     path: str

@@ -105,7 +105,7 @@ def table(core: Core) -> tuple[JsonRoute | RawRoute, ...]:
 
 
 def _for_the_ui_alone() -> tuple[JsonRoute, ...]:
-    """Routes of traces, evaluation and the gateway, which find nothing: the UI would show or repeat an error."""
+    """Routes of traces, evaluation and the gateway, which find nothing. Without them, the UI would show errors."""
     return (
         JsonRoute("GET", "/ajax-api/2.0/mlflow/gateway-proxy", READ, server.Empty, server.no_gateway),
         JsonRoute("POST", "/ajax-api/3.0/mlflow/traces/search", READ, server.Empty, server.empty_search),
@@ -118,17 +118,17 @@ def _for_the_ui_alone() -> tuple[JsonRoute, ...]:
 def _of_artifacts(core: Core) -> tuple[JsonRoute | RawRoute, ...]:
     handlers = artifacts.ArtifactHandlers(core.artifacts, core.runs, core.model_versions)
     return (
-        JsonRoute("GET", f"{_PROXY}/artifacts", READ, artifacts.ListBelow, handlers.list_below),
+        JsonRoute("GET", f"{_PROXY}/artifacts", READ, artifacts.ListDirectory, handlers.list_directory),
         RawRoute("GET", f"{_PROXY}/artifacts/{_PATH}", READ, handlers.download),
         RawRoute("PUT", f"{_PROXY}/artifacts/{_PATH}", WRITE, handlers.upload, streams=True),
-        JsonRoute("DELETE", f"{_PROXY}/artifacts/{_PATH}", MANAGE, artifacts.OnePath, handlers.delete),
+        JsonRoute("DELETE", f"{_PROXY}/artifacts/{_PATH}", MANAGE, artifacts.ArtifactPath, handlers.delete),
         RawRoute("POST", f"{_PROXY}/mpu/create/{_PATH}", WRITE, artifacts.no_multipart),
         RawRoute("POST", f"{_PROXY}/mpu/complete/{_PATH}", WRITE, artifacts.no_multipart),
         RawRoute("POST", f"{_PROXY}/mpu/abort/{_PATH}", WRITE, artifacts.no_multipart),
         RawRoute("GET", f"{_PROXY}/presigned/{_PATH}", READ, artifacts.no_multipart_download),
         RawRoute("POST", "2.0/mlflow/artifacts/presigned-upload-url", WRITE, artifacts.no_presigned_upload),
         RawRoute("POST", "2.0/mlflow/artifacts/presigned-download-url", READ, artifacts.no_presigned_download),
-        JsonRoute("GET", "2.0/mlflow/artifacts/list", READ, artifacts.ListOfRun, handlers.list_of_run),
+        JsonRoute("GET", "2.0/mlflow/artifacts/list", READ, artifacts.ListRunArtifacts, handlers.list_of_run),
         RawRoute("GET", "/get-artifact", READ, handlers.get_of_run),
         RawRoute("GET", "/model-versions/get-artifact", READ, handlers.get_of_version),
         RawRoute("POST", "/ajax-api/2.0/mlflow/upload-artifact", WRITE, handlers.upload_to_run, streams=True),
@@ -215,7 +215,8 @@ def _of_workspaces(core: Core) -> tuple[JsonRoute, ...]:
 
 
 def routes(core: Core) -> list[BaseRoute]:
-    """The table as Starlette's routes; all other paths below the two prefixes get MLflow's error for unknown ones."""
+    """The table as Starlette's routes. Any other path below MLFLOW_PREFIXES gets MLflow's error for unknown
+    endpoints."""
     entries = table(core)
     graphql = GraphQL(entries)
     entries += tuple(RawRoute(method, "/graphql", READ, graphql.answer) for method in ("GET", "POST"))
@@ -231,7 +232,7 @@ def check_distinct(entries: Sequence[JsonRoute | RawRoute]) -> None:
     counts = Counter((entry.method, entry.path) for entry in entries)
     doubled = [f"{method} {path}" for (method, path), count in counts.items() if count > 1]
     if doubled:
-        raise ValueError(f"routes that are in the table twice: {', '.join(doubled)}")
+        raise ValueError(f"these routes are in the table more than once: {', '.join(doubled)}")
 
 
 def _route(entry: JsonRoute | RawRoute, path: str, bodies: Bodies) -> Route:

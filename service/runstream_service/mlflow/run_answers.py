@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 MetricsByRun = dict[str, list[Answer]]
 
-# How many runs of a page of thousands are rendered at a time: it holds the event loop for milliseconds, not seconds.
+# How many runs of a page of thousands are read and rendered at a time.
 _PORTION = 250
 
 
@@ -39,7 +39,7 @@ class RunAnswers:
         self._latest = latest
 
     async def get(self, caller: Caller, run_id: UUID) -> Answer:
-        """MLflow's Run.
+        """A run in the form of MLflow's message Run.
 
         Raises:
             RunNotFound, ReadTooSlow, DatabaseUnavailable.
@@ -58,7 +58,7 @@ class RunAnswers:
         return _rendered(*await self._read(caller, run_ids))
 
     async def encode_many(self, caller: Caller, run_ids: Sequence[UUID]) -> orjson.Fragment | None:
-        """The same as JSON, encoded in portions outside the event loop; None if there are no runs.
+        """The runs with these ids as a JSON array, encoded in portions in a thread; None if there are none.
 
         Raises:
             ReadTooSlow, DatabaseUnavailable.
@@ -76,7 +76,7 @@ class RunAnswers:
 
 
 def _encoded(runs: Sequence[Run], portions: Sequence[LatestPoints]) -> bytes:
-    """Some items of a JSON array."""
+    """Runs as items of a JSON array, without its brackets."""
     return orjson.dumps(_rendered(runs, portions))[1:-1]
 
 
@@ -86,7 +86,7 @@ def _rendered(runs: Sequence[Run], portions: Sequence[LatestPoints]) -> list[Ans
 
 
 def rendered_metrics(portions: Sequence[LatestPoints]) -> MetricsByRun:
-    """MLflow's Metrics by run, with the latest point of each key."""
+    """The latest point of each metric in the form of MLflow's message Metric, by run id."""
     found: MetricsByRun = {}
     for points in portions:
         names = [found.setdefault(run_id, []) for run_id in points.run_ids]
@@ -104,7 +104,7 @@ def rendered_metrics(portions: Sequence[LatestPoints]) -> MetricsByRun:
 
 
 def rendered_run(run: Run, metrics: list[Answer]) -> Answer:
-    """MLflow's Run. It has inputs and outputs even if they are empty."""
+    """A run in the form of MLflow's message Run. It has inputs and outputs even if they are empty."""
     return {
         "info": rendered_info(run),
         "data": without_unset(metrics=metrics, params=pairs(run.params), tags=pairs({**run.tags, NAME_TAG: run.name})),
@@ -119,7 +119,7 @@ def rendered_run(run: Run, metrics: list[Answer]) -> Answer:
 
 
 def rendered_info(run: Run) -> Answer:
-    """MLflow's RunInfo. An end time of 0 means that there is none."""
+    """A run in the form of MLflow's message RunInfo."""
     run_id = run.run_id.hex
     return without_unset(
         run_uuid=run_id,

@@ -1,4 +1,5 @@
-"""What is logged to a run: log-metric, log-batch, log-parameter, set-tag. They are checked here; a sink stores them."""
+"""What is logged to a run: log-metric, log-batch, log-parameter, set-tag. Requests are checked here; a sink stores
+them."""
 
 from __future__ import annotations
 
@@ -29,20 +30,20 @@ MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1_000, 100, 100, 1_000
 
 
 class Sink(Protocol):
-    """Where the writes go: into the database in the service, into the journal in an agent. When a method has returned,
-    what it was given stays, whatever dies then. Methods raise errors of errors/core.py, such as RunNotFound."""
+    """Where the writes go: into the database in the service, into a journal in an agent. When a method returns, what it
+    was passed is durable. Methods raise errors of errors/core.py, such as RunNotFound and RunDeleted."""
 
     async def check_models(self, caller: Caller, metrics: Metrics) -> None:
-        """Refuses metrics of models that do not exist, before anything is stored."""
+        """Raises an error if a metric names a model that does not exist; called before anything is stored."""
 
     async def check_run(self, caller: Caller, run_id: UUID) -> None:
         """Raises an error if the run does not exist or is deleted."""
 
     async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
-        """`content` is the body of the request, which is the same when the request is repeated."""
+        """Stores metrics, once even if the request is repeated: `content`, the body of the request, tells."""
 
     async def log_params(self, caller: Caller, run_id: UUID, params: Mapping[str, str]) -> None:
-        """Raises ParamChanged."""
+        """Stores params. Raises ParamChanged if one has another value already."""
 
     async def set_tags(self, caller: Caller, run_id: UUID, tags: Mapping[str, str]) -> None:
         """Sets tags, replacing earlier values."""
@@ -61,7 +62,7 @@ class SetTag(Pair, kw_only=True):
 
 
 class WriteHandlers:
-    """One method a route of `writes`."""
+    """One method per route of `writes`."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -116,12 +117,12 @@ class WriteHandlers:
             await self._sink.check_models(caller, metrics)
 
     async def _log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
-        self._seconds.look_at(run_id, int(metrics.timestamp_ms[-1]))
+        self._seconds.check(run_id, int(metrics.timestamp_ms[-1]))
         await self._sink.log_metrics(caller, run_id, metrics, content)
 
 
 def writes(handlers: WriteHandlers) -> tuple[JsonRoute | RawRoute, ...]:
-    """The lines of the table of routes."""
+    """The lines of these handlers in the table of routes."""
     return (
         RawRoute("POST", "2.0/mlflow/runs/log-metric", Role.WRITE, handlers.log_metric),
         RawRoute("POST", "2.0/mlflow/runs/log-batch", Role.WRITE, handlers.log_batch),
@@ -131,7 +132,8 @@ def writes(handlers: WriteHandlers) -> tuple[JsonRoute | RawRoute, ...]:
 
 
 def _checked_pairs(body: LogBatchBody) -> tuple[dict[str, str], dict[str, str]]:
-    """Params and tags. Raises MlflowError, also if the batch has too much of anything."""
+    """The params and the tags of a batch. Raises MlflowError, also if the batch has too many metrics, params or
+    tags."""
     counts = (len(body.metrics), len(body.params), len(body.tags))
     for what, limit, count in (
         ("metrics", MAX_METRICS, counts[0]),

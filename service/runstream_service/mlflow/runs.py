@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runstream_service.mlflow.experiment_ids import BUILT_IN
 from runstream_service.mlflow.names import truncated
 from runstream_service.mlflow.params_and_tags import MAX_TAG_CHARACTERS
-from runstream_service.mlflow.request import Int64, Message, Pair, check_given, wrong_type
+from runstream_service.mlflow.request import Int64, Message, Pair, check_not_empty, wrong_type
 from runstream_service.mlflow.run_answers import rendered_info, rendered_run
 from runstream_service.mlflow.run_ids import parse_run_id
 from runstream_service.mlflow.times import to_us
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# MLflow's numbers, from 1.
+# In the order of MLflow's numbers, which begin at 1.
 _STATUSES = ("running", "scheduled", "finished", "failed", "killed")
 _NAMES = [status.upper() for status in _STATUSES]
 
@@ -58,7 +58,7 @@ class DeleteTag(Message):
 
 
 class RunHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, runs: Runs, ids: ExperimentIds, answers: RunAnswers) -> None:
         self._runs = runs
@@ -66,9 +66,11 @@ class RunHandlers:
         self._answers = answers
 
     async def create(self, caller: Caller, message: Create) -> Answer:
-        # MLflow accepts any key here, unlike later.
+        # As in MLflow, any key is accepted here, unlike in set-tag.
         tags = {
-            check_given(tag.key, f"tags[{index}].key"): truncated(tag.value, f"tags[{index}].value", MAX_TAG_CHARACTERS)
+            check_not_empty(tag.key, f"tags[{index}].key"): truncated(
+                tag.value, f"tags[{index}].value", MAX_TAG_CHARACTERS
+            )
             for index, tag in enumerate(message.tags)
         }
         run = await self._runs.create_in(
@@ -105,7 +107,7 @@ class RunHandlers:
         return {}
 
     async def delete_tag(self, caller: Caller, message: DeleteTag) -> Answer:
-        key = check_given(message.key, "key")
+        key = check_not_empty(message.key, "key")
         await self._runs.delete_tag(caller, parse_run_id(message.run_id).hex, key)
         return {}
 

@@ -31,7 +31,7 @@ _LIFECYCLES = {
     "ACTIVE_ONLY": ("active",),
     "DELETED_ONLY": ("deleted",),
     "ALL": ("active", "deleted"),
-    # MLflow's numbers.
+    # The same as MLflow's numbers.
     "1": ("active",),
     "2": ("deleted",),
     "3": ("active", "deleted"),
@@ -60,7 +60,7 @@ class SearchExperiments(Message):
 
 
 class SearchHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, runs: RunSearch, ids: ExperimentIds, answers: RunAnswers, experiments: ExperimentSearch) -> None:
         self._runs = runs

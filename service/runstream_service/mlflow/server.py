@@ -16,13 +16,13 @@ class Empty(Message):
 
 
 class ServerInfo:
-    """What this server can do besides the basics."""
+    """What this server can do beyond what every MLflow server does."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def answer(self, _caller: None, _message: Empty) -> dict[str, Any]:
-        """server-info, and server-features, which clients try after it. Clients read it before they sign in."""
+        """GET server-info, and server-features, which clients try if there is no server-info. Both are public."""
         return {
             "store_type": "SqlStore",
             "workspaces_enabled": self._access.is_on,

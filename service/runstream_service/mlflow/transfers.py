@@ -1,4 +1,4 @@
-"""Files over HTTP, both ways, streamed: a request's body -> chunks, a file of the store -> a response."""
+"""Streams files over HTTP: the body of a request as chunks, and a file of the store as a response."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from runstream_service.artifacts.store import Stat
     from runstream_service.core.caller import Caller
 
-# A client that sends nothing for this long has vanished. A VPN that reconnects takes a minute or two.
+# A client that sends nothing for this long is considered gone. A VPN takes a minute or two to reconnect.
 IDLE_S = 300.0
-# How often a stalled body is checked: it may have to make room for another one.
-_LOOK_S = 2.0
+# While a body stalls, an empty chunk is yielded this often, so that its upload can be ended to make room for another.
+_STALL_CHECK_S = 2.0
 
 _TEXT_EXTENSIONS = """
 txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md rst ipynb
@@ -40,23 +40,26 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
 async def request_chunks(request: Request, *, at_most: int | None = None) -> AsyncIterator[bytes]:
-    """The chunks of a request's body; an empty one if none has arrived for some seconds.
+    """The chunks of a request's body, and an empty one whenever none has arrived for _STALL_CHECK_S.
 
     Raises:
-        MlflowError: the client disconnected or has stalled, or the body is longer than allowed.
+        MlflowError: the client has disconnected, or has sent nothing for IDLE_S, or the body has more than `at_most`
+            bytes.
     """
     request.scope[PATIENT] = True  # the time limits of the connection do not apply to files
     count, more, heard_at = 0, True, time.monotonic()
     while more:
         try:
-            message = await with_timeout(request.receive(), _LOOK_S)
+            message = await with_timeout(request.receive(), _STALL_CHECK_S)
         except TimeoutError as error:
             if time.monotonic() - heard_at > IDLE_S:
-                raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data came for {IDLE_S:.0f} seconds.") from error
+                raise MlflowError("TEMPORARILY_UNAVAILABLE", f"No data arrived for {IDLE_S:.0f} seconds.") from error
             yield b""
             continue
         if message["type"] == "http.disconnect":
-            raise MlflowError("BAD_REQUEST", "The connection ended before the file did.") from ClientDisconnect()
+            raise MlflowError(
+                "BAD_REQUEST", "The connection ended before the whole file had arrived."
+            ) from ClientDisconnect()
         chunk, more, heard_at = message.get("body", b""), message.get("more_body", False), time.monotonic()
         count += len(chunk)
         if at_most is not None and count > at_most:
@@ -66,7 +69,7 @@ async def request_chunks(request: Request, *, at_most: int | None = None) -> Asy
 
 
 def content_length(request: Request) -> int | None:
-    """The length of the body, if the request has it."""
+    """The length of the body in bytes; None if the request does not have it."""
     text = request.headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
@@ -76,7 +79,8 @@ async def file_response(files: FilesOfCaller, path: str, request: Request) -> Re
     in the origin of this service.
 
     Raises:
-        ArtifactNotFound; MlflowError if it is a directory.
+        ArtifactNotFound.
+        MlflowError: it is a directory.
     """
     try:
         return await (_head(files, path, request) if request.method == "HEAD" else _get(files, path, request))
@@ -100,7 +104,7 @@ async def _get(files: FilesOfCaller, path: str, request: Request) -> Response:
         return await _answer(files, caller_of(request), path)
     start, end = _range(wanted["first"], wanted["last"], stat.size)
     if start >= end:
-        refusal = error_response(invalid(f"The file has {stat.size} bytes; the range asked for is beyond them."))
+        refusal = error_response(invalid(f"The file has {stat.size} bytes; the requested range is beyond its end."))
         refusal.status_code = 416
         refusal.headers["content-range"] = f"bytes */{stat.size}"
         return refusal
@@ -118,7 +122,7 @@ async def _answer(files: FilesOfCaller, caller: Caller, path: str, start: int = 
 
 
 def _range(first: str, last: str, size: int) -> tuple[int, int]:
-    """The first byte, and the one after the last; RFC 9110, 14.1.2."""
+    """The positions of the first byte and of the one after the last, from those in the header (RFC 9110, 14.1.2)."""
     if not first:
         return max(0, size - int(last)), size
     return int(first), min(size, int(last) + 1) if last else size
@@ -136,7 +140,7 @@ def _headers(path: str, stat: Stat) -> dict[str, str]:
 
 
 def media_type(name: str) -> str:
-    """The media type that MLflow's UI gets for a file, derived from its name."""
+    """The media type of a file, derived from its name as MLflow does for its UI."""
     extension = name.rpartition(".")[2] if "." in name.lstrip(".") else name
     if extension in _TEXT:
         return "text/plain"
@@ -144,7 +148,7 @@ def media_type(name: str) -> str:
 
 
 def attachment(name: str) -> str:
-    """Content-Disposition for a download under the name; RFC 6266."""
+    """The header Content-Disposition for a download under this name (RFC 6266)."""
     plain = name if name.isascii() else unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = plain or "download"
     if not _TOKEN.fullmatch(plain):

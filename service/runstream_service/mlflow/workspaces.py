@@ -1,6 +1,6 @@
 """Workspaces: messages and handlers.
 
-MLflow's client sends these requests without the header X-MLFLOW-WORKSPACE: the workspace is in their path.
+MLflow's client sends these requests without the header X-MLFLOW-WORKSPACE: their path or body names the workspace.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from runstream_service.core.caller import DEFAULT_WORKSPACE
 from runstream_service.http.mlflow_errors import MlflowError, invalid
-from runstream_service.mlflow.request import Message, check_given
+from runstream_service.mlflow.request import Message, check_not_empty
 from runstream_service.mlflow.responses import without_unset
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Update(Message):
 
 
 class WorkspaceHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -58,7 +58,7 @@ class WorkspaceHandlers:
     async def create(self, caller: Caller, message: Create) -> Answer:
         self._check_on()
         _check_settings(message)
-        if check_given(message.name, "name") == DEFAULT_WORKSPACE:
+        if check_not_empty(message.name, "name") == DEFAULT_WORKSPACE:
             raise invalid(f"The '{DEFAULT_WORKSPACE}' workspace is reserved and cannot be created")
         created = await self._access.workspaces.create(caller, message.name, description=message.description or "")
         return {"workspace": rendered(created)}
@@ -89,13 +89,13 @@ class WorkspaceHandlers:
         if not self._access.is_on:
             raise MlflowError(
                 "FEATURE_DISABLED",
-                "Workspace APIs are not available: workspaces are not enabled on this server. They come with tokens: "
-                "ask its operator to start it with --auth on.",
+                "Workspace APIs are not available: workspaces are not enabled on this server. They need "
+                "authentication: ask its operator to start it with --auth on.",
             )
 
 
 def rendered(workspace: Workspace) -> Answer:
-    """MLflow's Workspace."""
+    """A workspace in the form of MLflow's message Workspace."""
     return without_unset(name=workspace.name, description=workspace.description or None)
 
 

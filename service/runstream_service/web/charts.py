@@ -68,7 +68,7 @@ class AggregateOfRun(Message):
 
 
 class ChartHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries

@@ -46,7 +46,7 @@ class Follow(Message):
 
 
 class EventHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ExperimentHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, activity: ExperimentActivity) -> None:
         self._activity = activity

@@ -86,7 +86,7 @@ class ImportVersion(_WithTimes, kw_only=True):
 
 
 class ImportHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, imports: Imports) -> None:
         self._imports = imports

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MeHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, access: Access) -> None:
         self._access = access

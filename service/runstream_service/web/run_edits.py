@@ -47,7 +47,7 @@ class MoveRuns(SomeRuns):
 
 
 class EditHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, runs: Runs, run_moves: RunMoves) -> None:
         self._runs = runs

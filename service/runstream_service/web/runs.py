@@ -76,7 +76,7 @@ class KeysOf(Message):
 
 
 class RunHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, core: Core, queries: Queries) -> None:
         self._core = core

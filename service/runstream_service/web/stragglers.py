@@ -19,7 +19,7 @@ class StragglersOf(Message):
 
 
 class StragglerHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, stragglers: Stragglers) -> None:
         self._stragglers = stragglers

@@ -37,7 +37,7 @@ class ChangedView(Message):
 
 
 class ViewHandlers:
-    """One method a route of routes.py."""
+    """One method per route of routes.py."""
 
     def __init__(self, views: SavedViews) -> None:
         self._views = views

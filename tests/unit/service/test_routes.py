@@ -24,5 +24,5 @@ def test_a_route_that_is_in_the_table_twice_is_an_error_at_the_start() -> None:
 
 
 def test_graphql_without_its_routes_is_an_error_at_the_start() -> None:
-    with pytest.raises(ValueError, match=r"2\.0/mlflow/experiments/get, of which there are 0 in the table"):
+    with pytest.raises(ValueError, match=r"2\.0/mlflow/experiments/get in the table of routes, which has 0"):
         GraphQL([])
