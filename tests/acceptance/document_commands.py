@@ -312,7 +312,7 @@ def import_command(reader: Reader, found: re.Match[str]) -> None:
     process = reader.start(program("runstream"), "import", *shlex.split(found[1]), **http)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
-    assert "everything of the source is here, and equal" in out
+    assert "everything in the source is here, and equal" in out
     reader.said[found[0]] = out
 
 

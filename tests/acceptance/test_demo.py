@@ -82,7 +82,7 @@ def test_in_a_terminal_a_kept_run_has_mishaps_to_look_at_until_ctrl_c(
 ) -> None:
     data_dir = directory / "kept"
     with Terminal([*DEMO, "--steps", "300", "--keep", "--data-dir", str(data_dir)], environment) as terminal:
-        terminal.wait_for(r"(?s)goes on until Ctrl-C.*sep='\\n'\)\"\n")
+        terminal.wait_for(r"(?s)runs until Ctrl-C.*sep='\\n'\)\"\n")
         processes = processes_below(terminal.process.pid)
         address = terminal.wait_for(r"export RUNSTREAM_ADDRESS=(\S+)")[1]
         run_id = terminal.wait_for(r"latest\(\s+'(\w{32})'\)")[1]
@@ -130,7 +130,7 @@ def test_in_a_terminal_a_kept_run_has_mishaps_to_look_at_until_ctrl_c(
         terminal.press(b"\x03")
         assert terminal.wait() == 0
     assert_gone(processes)
-    assert "this serves them again" in terminal.text
+    assert "To serve them again" in terminal.text
     assert (data_dir / "postgres").exists()
     assert "\x1b[" in terminal.raw  # it was drawn live
 
@@ -150,7 +150,7 @@ def test_ctrl_c_in_the_middle_stops_everything_without_a_traceback(
 
 
 @pytest.mark.parametrize(
-    ("victim", "said"), [("service", "the service ended"), ("rank", "ended before it was through")]
+    ("victim", "said"), [("service", "the service ended"), ("rank", "ended before it had finished training")]
 )
 def test_when_a_part_dies_it_says_why_names_the_log_and_stops_the_rest(
     directory: Path, environment: dict[str, str], victim: str, said: str

@@ -213,7 +213,7 @@ def test_without_a_store_for_artifacts_an_upload_is_refused_with_the_reason(serv
     answer = rest.request("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/a.txt", b"content")
     status, code, message = answer.error
     assert (status, code) == (403, "PERMISSION_DENIED")
-    assert "keeps no artifacts" in message
+    assert "stores no artifacts" in message
     assert "--artifacts" in message
     assert rest.get("/api/2.0/mlflow-artifacts/artifacts", {"path": "0"}).body == {}
     assert rest.get("/api/2.0/mlflow-artifacts/artifacts/0/a.txt").error[:2] == (404, "RESOURCE_DOES_NOT_EXIST")

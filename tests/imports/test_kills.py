@@ -48,7 +48,7 @@ def test_nothing_is_stored_twice_and_nothing_is_missing_after_kills(
     done = run_import(service, place, "--no-files", "--verify")
     assert done.code == 0, done.err
     assert sum(done.counts("runs")) == RUNS
-    assert "everything of the source is here, and equal" in done.out
+    assert "everything in the source is here, and equal" in done.out
     assert _stored(client, run_ids) == RUNS * KEYS * STEPS
     assert {run.status for run in client.list_runs("killed")} == {"FINISHED"}
 
@@ -70,10 +70,10 @@ def test_two_imports_at_once_store_everything_once(
         # The one that came second to a run has it; the other one says so.
         lines = [line for line in said.splitlines() if line.startswith("runstream: ")]
         assert process.returncode == bool(lines), said
-        assert all("another import writes to it at the moment" in line for line in lines), said
+        assert all("another import is writing to it" in line for line in lines), said
     done = run_import(service, place, "--no-files", "--verify", "--experiment", "twice")
     assert done.code == 0, done.err
-    assert "everything of the source is here, and equal" in done.out
+    assert "everything in the source is here, and equal" in done.out
     assert _stored(client, run_ids) == RUNS * KEYS * STEPS
 
 

@@ -116,7 +116,7 @@ def test_a_run_with_other_content_is_named_and_the_rest_comes(service: ServeProc
     done = run_import(service, place)
     assert done.code == 1
     for run_id, said in zip(
-        runs, ("whose param 'lr' is '0.1', not '0.2'", "another start", "is deleted here"), strict=False
+        runs, ("its param 'lr' is '0.1', not '0.2'", "another start", "is deleted here"), strict=False
     ):
         assert any(run_id in line and said in line for line in done.err.splitlines()), done.err
     assert done.counts("runs") == (0, 1)
@@ -127,10 +127,10 @@ def test_a_wrong_source_is_an_error_that_says_what_is_expected(service: ServePro
     sqlite3.connect(tmp_path / "other.db").close()
     for source, said in (
         (f"sqlite:///{tmp_path}/none.db", "there is no file"),
-        (f"sqlite:///{tmp_path}/other.db", "no such table in 'experiments'"),
+        (f"sqlite:///{tmp_path}/other.db", "there is no table 'experiments'"),
         ("mysql://user:secret@host/mlflow", "mlflow server --backend-store-uri"),
-        ("http://127.0.0.1:1", "no MLflow server answers there"),
-        ("ftp://host/x", "is no source"),
+        ("http://127.0.0.1:1", "no MLflow server responds there"),
+        ("ftp://host/x", "is not a source"),
     ):
         done = run_import(service, source)
         assert done.code == 2, done
@@ -160,8 +160,8 @@ def test_files_are_compared_by_their_sizes_and_on_request_by_what_is_in_them(
     for name in ("same", "changed"):
         theirs.log_text(run_id, "before", f"{name}.txt")
     done = run_import(service, place, "--verify")
-    assert "equal; of files, the size (--checksum: what is in them)" in done.out, done
-    assert "everything of the source is here, and equal\n" in run_import(service, place, "--verify", "--checksum").out
+    assert "equal; of files, only sizes were compared (--checksum: contents)" in done.out, done
+    assert "everything in the source is here, and equal\n" in run_import(service, place, "--verify", "--checksum").out
     (tmp_path / "files" / run_id / "artifacts" / "changed.txt").write_text("behind")
     assert run_import(service, place, "--verify").code == 0
     done = run_import(service, place, "--verify", "--checksum")

@@ -36,6 +36,15 @@ def test_a_file_that_is_cut_anywhere_has_its_whole_records(tmp_path_factory: pyt
     assert len(list(_payloads(path))) == sum(begin + 97 <= len(whole) - cut for begin in begins)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("left", range(1, 8))
+def test_a_file_may_end_where_its_block_has_no_room_for_another_record(left: int, tmp_path: Path) -> None:
+    path = tmp_path / "run-a.wandb"
+    wandb_writer.write(path, [b"first", b"x" * (32 * 1024 - 7 - (7 + 5) - 7 - left)])
+    assert path.stat().st_size == 32 * 1024 - left
+    assert [len(one) for one in _payloads(path)] == [5, 32 * 1024 - 7 - 12 - 7 - left]
+
+
 def test_a_damaged_record_is_named_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "run-a.wandb"
     begins = wandb_writer.write(path, [b"first", b"second", b"third"])
@@ -95,8 +104,8 @@ def test_damaged_and_empty_files_are_named_and_the_others_come(tmp_path: Path, s
     empty.touch()
     done = run_import(service, str(tmp_path), tracker="wandb")
     assert (done.code, done.counts("runs"), done.counts("points")) == (1, (2, 0), (2, 0)), done.err
-    assert f"run-damaged.wandb: the record at byte {begins[2]} is damaged; nothing behind it was read" in done.err
-    assert "run-empty.wandb: it has no run yet; it was left out" in done.err
+    assert f"run-damaged.wandb: the record at byte {begins[2]} is damaged; the file was not read further" in done.err
+    assert "run-empty.wandb: no run was written to it; it was left out" in done.err
 
 
 @pytest.mark.parametrize(("tracker", "names"), [("wandb", "no file *.wandb"), ("trackio", "no database *.db")])

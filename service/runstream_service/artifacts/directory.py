@@ -1,4 +1,4 @@
-"""Handles what a local directory needs in addition to a bucket. All functions block, so call them in a thread."""
+"""What a local directory needs and a bucket does not. All methods block, so call them in a thread."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Directory:
             raise InvalidField("Invalid path: a link leads out of the artifact store", field="path")
 
     def is_inside(self, path: str) -> bool:
-        """Whether the path, links followed, is at or below the root."""
+        """Whether the path is at or below the root after links are followed."""
         return Path(os.path.realpath(self._root / path)).is_relative_to(self._root)
 
     def without_escaping_links(self, paths: list[str]) -> set[str]:
@@ -52,7 +52,7 @@ class Directory:
         return {path for path in paths if not os.path.islink(self._root / path) or self.is_inside(path)}
 
     def delete(self, path: str) -> None:
-        """Deletes a file, or a directory with everything below it. If it is a link, only deletes the link."""
+        """Deletes a file, or a directory with everything below it. Of a link, it deletes only the link."""
         target = self._root / path
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
@@ -60,8 +60,8 @@ class Directory:
             target.unlink(missing_ok=True)
 
     def delete_unfinished(self, *, older_than_s: float) -> int:
-        """Deletes parts of killed uploads, and returns their number. Younger parts are kept, since they may still be
-        written to, perhaps by another replica."""
+        """Deletes the unfinished files of killed uploads; returns their number. Younger ones are kept, since another
+        replica may still be writing them."""
         before, count = time.time() - older_than_s, 0
         for directory, _, names in os.walk(self._root):
             for name in filter(_UNFINISHED.fullmatch, names):
@@ -73,7 +73,7 @@ class Directory:
         return count
 
     def sync(self, path: str) -> None:
-        """Returns when a file and its name are on the disk."""
+        """Returns when a file and its directory entry are on disk."""
         for target in (self._root / path, (self._root / path).parent):
             descriptor = os.open(target, os.O_RDONLY)
             try:

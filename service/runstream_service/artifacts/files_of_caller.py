@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 SQL = load("experiments")
 
-# An experiment never moves to another workspace (it only leaves its own when it is purged), so this need not expire.
-# Only what a workspace has is remembered: otherwise what others have would be answered sooner than what nobody has.
-_MAX_REMEMBERED = 50_000
+# How many pairs of workspace and experiment are cached. They need not expire, since an experiment never moves to
+# another workspace. Only experiments of the caller's workspace are cached; otherwise the time of a response would
+# reveal whether another workspace has an experiment.
+_MAX_CACHED = 50_000
 _EXPERIMENT = re.compile(r"[0-9]{1,18}")
 
 
@@ -41,7 +42,7 @@ class FilesOfCaller:
         self._owned: set[tuple[int, int]] = set()  # workspace and experiment
 
     async def stat(self, caller: Caller, path: str) -> Stat:
-        """Size and version of a file."""
+        """The size and the version of a file."""
         await self._check(caller, path)
         return await self._store.stat(path)
 
@@ -72,24 +73,25 @@ class FilesOfCaller:
     async def delete(self, caller: Caller, path: str) -> None:
         """Deletes a file or a directory; it need not exist."""
         if await self._is_callers(caller, path):
-            # Before the deletion, which may be interrupted, or take effect although the store answers nothing.
+            # Recorded before the deletion, which may take effect even if it is interrupted or the store does not
+            # answer.
             await audit.record(self._database, caller, "artifact_deleted", path)
             await self._store.delete(path)
 
     async def list(self, caller: Caller, path: str) -> list[Entry]:
-        """A directory; empty if it does not exist. The root has what belongs to experiments of the caller."""
+        """The entries of a directory; none if it does not exist. The root has those of the caller's experiments."""
         if path:
             return await self._store.list(path) if await self._is_callers(caller, path) else []
         found = await self._store.list(path)
         if caller.role is Role.ADMIN:
             return found
         experiments = await self._experiments_among(caller, [entry.name for entry in found])
-        locations = await self._chosen(caller)
+        locations = await self._chosen_locations(caller)
         return [entry for entry in found if _is_in(entry.name, experiments, [*locations, *_tops(locations)])]
 
     async def _check(self, caller: Caller, path: str) -> None:
         if not await self._is_callers(caller, path):
-            # As in artifacts/store.py for a file that does not exist.
+            # The same message as in artifacts/store.py for a file that does not exist.
             raise ArtifactNotFound(f"No such artifact: '{path}'", field="path")
 
     async def _is_callers(self, caller: Caller, path: str) -> bool:
@@ -97,22 +99,22 @@ class FilesOfCaller:
             return True
         if _experiment_of(path) is not None:
             return _is_in(path, await self._experiments_among(caller, [path]), ())
-        return _is_in(path, (), await self._chosen(caller))
+        return _is_in(path, (), await self._chosen_locations(caller))
 
     async def _experiments_among(self, caller: Caller, paths: Sequence[str]) -> Collection[int]:
         """The experiments of the caller's workspace among those that paths begin with."""
-        mine = caller.workspace_id
+        own = caller.workspace_id
         asked = {id_ for path in paths if (id_ := _experiment_of(path)) is not None}
-        found = {id_ for id_ in asked if (mine, id_) in self._owned}
+        found = {id_ for id_ in asked if (own, id_) in self._owned}
         if asked > found:
-            rows = await self._database.fetch(SQL["experiments_of_workspace"], mine, list(asked - found))
-            if len(self._owned) > _MAX_REMEMBERED:
+            rows = await self._database.fetch(SQL["experiments_of_workspace"], own, list(asked - found))
+            if len(self._owned) > _MAX_CACHED:
                 self._owned.clear()
-            self._owned.update((mine, row["experiment_id"]) for row in rows)
+            self._owned.update((own, row["experiment_id"]) for row in rows)
             found.update(row["experiment_id"] for row in rows)
         return found
 
-    async def _chosen(self, caller: Caller) -> Sequence[str]:
+    async def _chosen_locations(self, caller: Caller) -> Sequence[str]:
         """Paths in the store that were chosen for experiments of the caller's workspace."""
         rows = await self._database.fetch(SQL["chosen_locations_of_workspace"], caller.workspace_id)
         paths = [_path_of(row["artifact_location"]) for row in rows]

@@ -1,4 +1,4 @@
-"""Names of files in the store: text of a caller -> a path that cannot lead out of the store."""
+"""Names of files in the store: makes a path that cannot lead out of the store from the text of a caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from runstream_service.errors.core import ArtifactNotFound, InvalidField
 
-# What `--artifacts` takes besides a directory.
+# What `--artifacts` accepts besides a directory.
 BUCKET_SCHEMES = ("s3", "gs", "az", "abfss")
 NO_ARTIFACTS = "none"
 
@@ -16,11 +16,11 @@ NO_ARTIFACTS = "none"
 MAX_PATH_BYTES = 950
 # The limit of a directory is 255 bytes; while a file is written, its name has a few bytes more.
 MAX_NAME_BYTES = 250
-# Each round removes one layer of percent encoding. No honest caller needs this many.
+# Each round removes one layer of percent encoding. No legitimate caller needs this many.
 _MAX_ROUNDS = 10
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
-# A fragment for MLflow's clients, which refuse a whole listing that contains one; a separator for clients on Windows;
-# and characters that no store accepts.
+# '#' begins a fragment for MLflow's clients, which refuse a whole listing that contains one; a backslash is a separator
+# for clients on Windows; and no store accepts the other characters.
 _REFUSED = re.compile(r"[#\\\x00\ud800-\udfff]")
 _ROUTE = "/mlflow-artifacts/artifacts/"
 
@@ -37,7 +37,7 @@ def check_path(text: str, *, may_be_root: bool = False) -> str:
 
     Raises:
         InvalidField: it would lead out of the root, or no store can keep it.
-        PathTooLong: it only has too many characters (a subclass of InvalidField).
+        PathTooLong: it is valid, but too long (a subclass of InvalidField).
     """
     path = _CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", _decoded(text))
     if (
@@ -107,4 +107,4 @@ def _decoded(text: str) -> str:
 
 
 def _invalid() -> InvalidField:
-    return InvalidField("Invalid path", field="path")
+    return InvalidField("Invalid path", field="path")  # MLflow's message

@@ -1,4 +1,4 @@
-"""The artifact store: one interface for a directory and for buckets. No file is ever in memory as a whole."""
+"""The artifact store: one interface for a directory and for buckets. Files are streamed, never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 READ_BYTES = 1 << 20
-# No upload takes this long: a client that sends nothing for five minutes is dropped.
+# Unfinished files older than this are deleted. No upload takes that long, since it fails when its client sends nothing
+# for five minutes.
 UNFINISHED_S = 24 * 3600.0
-# A file operation that takes longer hangs. Below MLflow's own timeout of 120 s, so that its clients get the error.
+# A file operation that takes longer than this fails. It is below MLflow's own timeout of 120 s, so that its clients get
+# the error.
 STALLED_S = 100.0
-# For blocking calls on a directory, in a separate pool (a network file system may hang for hours).
+# Blocking calls on a directory have a pool of their own, since a network file system may hang for hours.
 _THREADS, _WAITING = 8, 256
-# Below MLflow's own timeout of 120 s, so that its clients get the error.
+# Also below MLflow's own timeout.
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -62,13 +64,13 @@ _NAME_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The pieces in which uploads are written. For each upload, a piece that fills, one that waits, and those on their
-    way are in memory: 64 x 4 MiB for a directory, 20 x 15 MiB for a bucket (or more for a file beyond 45 GB)."""
+    """The pieces in which uploads are written. Each upload has in memory a piece that fills, one that waits, and those
+    that are being sent: in all 64 x 4 MiB for a directory, 20 x 15 MiB for a bucket (more for files beyond 45 GB)."""
 
     bytes: int
     at_once: int
     max_count: int
-    max_uploads: int  # others wait, unread, or are refused and may be repeated
+    max_uploads: int  # further ones wait without being read, or are refused and may be repeated
 
 
 DIRECTORY_PARTS = Parts(bytes=1 << 20, at_once=2, max_count=1 << 40, max_uploads=64)
@@ -91,7 +93,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """Size and version of a file."""
+    """The size in bytes and the version of a file."""
 
     size: int
     etag: str
@@ -108,7 +110,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A file, or `start` to `end` (exclusive) of it, that is being read."""
+    """A file that is being read, from byte `start` up to but not including `end`."""
 
     stat: Stat
     start: int
@@ -164,7 +166,7 @@ class ArtifactStore:
         return self._writable
 
     def delete_stale_uploads(self) -> None:
-        """Deletes in the background what killed uploads left in a directory; for buckets, a lifecycle rule does that.
+        """Deletes the unfinished files of killed uploads in a directory; for buckets, a lifecycle rule does that.
 
         Runs in a thread that nothing waits for: the directory may have millions of files.
         """
@@ -173,14 +175,14 @@ class ArtifactStore:
             threading.Thread(target=_delete_stale_uploads, args=(self._directory,), name=name, daemon=True).start()
 
     async def stat(self, path: str) -> Stat:
-        """Raises ArtifactNotFound."""
+        """The size and the version of a file. Raises ArtifactNotFound."""
         await self._check_inside(path)
         with _translated(path):
             meta = await self._in_time(obstore.head_async(self._store, path))
         return Stat(meta["size"], meta["e_tag"] or "")
 
     async def read(self, path: str, *, start: int = 0, end: int | None = None) -> OpenedFile:
-        """Begins to read a file, from `start` up to but not including `end`. Raises ArtifactNotFound."""
+        """Begins to read a file, from byte `start` up to but not including `end`. Raises ArtifactNotFound."""
         await self._check_inside(path)
         options: GetOptions = {}
         if end is not None:
@@ -199,20 +201,20 @@ class ArtifactStore:
                 yield memoryview(chunk)
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
-        """Writes a file as a whole: when this returns, the file is on the disk; when it raises, including an exception
-        of `chunks`, there is no file. `size` is a hint.
+        """Writes a file completely or not at all: when this returns, the file is on disk; when it raises, including an
+        exception of `chunks`, there is no file. `size` in bytes is a hint.
 
         Raises:
             ArtifactsOff, StoreFull.
         """
         if not self._writable:
             raise ArtifactsOff(
-                "This service keeps no artifacts, so nothing was stored; whoever runs it can let it (--artifacts). "
-                "Metrics, params and tags are kept."
+                "This service stores no artifacts, so the file was not stored. Its operator can change that "
+                "(--artifacts). Metrics, params and tags are stored."
             )
         async with self._uploads.slot() as upload:
             await self._check_inside(path)
-            with _refusing_what_is_not_there(), _translated(path):
+            with _missing_bucket_refused(), _translated(path):
                 await self._put(
                     path, upload.watched(chunks), max(self._parts.bytes, (size or 0) // self._parts.max_count)
                 )
@@ -223,7 +225,7 @@ class ArtifactStore:
         parts = _rechunk(chunks, part_bytes)
         first = await anext(parts, b"")
         if len(first) < part_bytes:
-            # A bucket does that in one request.
+            # One request is enough for a bucket.
             await self._in_time(obstore.put_async(self._store, path, first, use_multipart=False))
             return
         feed = _Feed(first, parts)
@@ -268,7 +270,7 @@ class ArtifactStore:
         await self._check_inside(path)
         with _translated(path):
             if self._directory is not None:
-                # When it walks a directory, the library follows links, even those that lead out.
+                # The library would follow links in a directory, even those that lead out.
                 await self._in_thread(self._directory.delete, path)
             else:
                 await self._in_time(self._delete_objects(path))
@@ -289,20 +291,20 @@ class ArtifactStore:
         return await self._in_time(self._threads.run(function, *arguments))
 
     async def _in_time(self, work: Awaitable[T]) -> T:
-        """Waits for the store for a limited time: a thread that hangs is left behind, and its place in the pool is
-        taken until it returns."""
+        """Waits for the store for `stalled_s` seconds. A thread that hangs is abandoned, and keeps its place in the
+        pool until it returns."""
         return await with_timeout(work, self._stalled_s)
 
 
 def _delete_stale_uploads(directory: Directory) -> None:
     count = directory.delete_unfinished(older_than_s=UNFINISHED_S)
     if count:
-        log.info("Deleted what killed uploads left", action="artifacts_tidied", files=count)
+        log.info("Deleted the unfinished files of killed uploads", action="artifacts_tidied", files=count)
 
 
 async def _rechunk(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of `size`, the last one smaller: chunks from a socket are small, and each piece is
-    passed to another runtime."""
+    """The same bytes in pieces of `size` bytes, the last one smaller. Chunks from a socket are small, and passing each
+    piece to the library costs time."""
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk
@@ -316,12 +318,12 @@ async def _rechunk(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[byt
 
 
 class _Feed:
-    """Feeds the pieces of a file to the library. It knows for how long the library has taken none."""
+    """Feeds the pieces of a file to the library, and measures for how long the library has not taken the next one."""
 
     def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
         self._first: bytes | None = first
         self._rest = rest
-        self._handed_at: float | None = None  # None while the library waits for the next piece, that is, for the client
+        self._handed_at: float | None = None  # None while the library waits for the next piece from the client
 
     def __aiter__(self) -> _Feed:
         return self
@@ -335,7 +337,7 @@ class _Feed:
             self._handed_at = time.monotonic()
 
     async def until_written(self, putting: asyncio.Future[Any], stalled_s: float) -> None:
-        """Waits for the library. Raises TimeoutError when it has done nothing for `stalled_s`."""
+        """Waits until the library has written the file. Raises TimeoutError if it takes no piece for `stalled_s`."""
         try:
             while not (await asyncio.wait([putting], timeout=min(1.0, stalled_s)))[0]:
                 if self._handed_at is not None and time.monotonic() - self._handed_at > stalled_s:
@@ -346,8 +348,8 @@ class _Feed:
 
 
 @contextlib.contextmanager
-def _refusing_what_is_not_there() -> Iterator[None]:
-    """When a file is written, "not found" means that the bucket does not exist."""
+def _missing_bucket_refused() -> Iterator[None]:
+    """Turns ArtifactNotFound into StoreRefuses: when a file is written, it means that the bucket does not exist."""
     try:
         yield
     except ArtifactNotFound as error:
@@ -356,7 +358,7 @@ def _refusing_what_is_not_there() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _translated(path: str) -> Iterator[None]:
-    """The one place where the library's exceptions are translated. Messages name no directory of the host."""
+    """Translates the library's exceptions; no other place does. Messages name no directory of the host."""
     try:
         yield
     except CoreError:
@@ -381,20 +383,20 @@ def _error_of(error: Exception, path: str) -> CoreError:
         return _refused(error)
     if number in _NAME_TAKEN:
         return InvalidField(
-            f"Invalid path: '{path}' or a part of it is a file where a directory is asked for, or the other way round",
+            f"Invalid path: '{path}' or a part of it is a file where a directory is needed, or the other way round",
             field="path",
         )
     if number == errno.ENAMETOOLONG:
         return InvalidField("Invalid path: it is too long for the artifact store", field="path")
-    log.warning("The artifact store fails", action="artifact_store_failed", error=_first_line(error))
-    return StoreUnavailable("The artifact store does not answer as it should; try again.")
+    log.warning("The artifact store failed", action="artifact_store_failed", error=_first_line(error))
+    return StoreUnavailable("The artifact store failed; try again. The service's log has the reason.")
 
 
 def _refused(error: BaseException) -> StoreRefuses:
-    log.warning("The artifact store refuses", action="artifact_store_refused", error=_first_line(error))
+    log.warning("The artifact store refuses this service", action="artifact_store_refused", error=_first_line(error))
     return StoreRefuses(
-        "The artifact store refuses this service; whoever runs it finds in its log why: a bucket that is not there, "
-        "credentials or permissions."
+        "The artifact store refuses this service, because of its credentials or permissions, or because the bucket "
+        "does not exist. Its operator finds the reason in the service's log."
     )
 
 

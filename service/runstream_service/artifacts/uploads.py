@@ -1,4 +1,4 @@
-"""Slots for uploads: each holds parts of a file in memory, so their number is bounded."""
+"""Slots for uploads. Each upload holds parts of a file in memory, so their number is bounded."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.slots import FairSlots
 
-# How long a further upload waits, unread, for a place; in that time, TCP stops its client.
+# How long a further upload waits for a slot. It is not read meanwhile, so TCP makes its client wait.
 WAIT_S = 10.0
-# Uploads beyond this many waiting ones are refused at once.
+# While this many wait, further uploads are refused at once.
 MAX_WAITING = 256
-# An upload that sends less than this in this time gives its place to a waiting one: 2 KiB/s.
+# An upload that sends less than this many bytes in this time (2 KiB/s) has to give its slot to one that waits.
 SLOW_BYTES, SLOW_S = 64 << 10, 30.0
 
 
 class Uploads:
-    """Assigns the slots."""
+    """Assigns slots to uploads. Times are in seconds."""
 
     def __init__(
         self, slots: int, *, wait_s: float = WAIT_S, slow_s: float = SLOW_S, max_waiting: int = MAX_WAITING
@@ -48,17 +48,17 @@ class Upload:
         self._since = time.monotonic()
 
     async def watched(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same chunks. An empty one means that nothing has arrived for some seconds.
+        """The chunks without empty ones, which mean that nothing has arrived for some seconds.
 
         Raises:
-            Overloaded: they arrive so slowly that this upload has to make room for another one.
+            Overloaded: they arrive so slowly that this upload has to give its slot to another one.
         """
         async for chunk in chunks:
             self._count(len(chunk))
             if self._uploads.awaited and time.monotonic() - self._since > self._uploads.slow_s:
                 raise Overloaded(
-                    "The upload came too slowly while others were waiting, so that it had to make room for them; "
-                    "nothing was stored. Try again."
+                    "The upload was too slow while others were waiting, so it was ended to make room for them. The "
+                    "file was not stored; try again."
                 )
             if chunk:
                 yield chunk

@@ -1,4 +1,4 @@
-"""Subcommands for who may do what: workspace, token, tracking-uri, audit."""
+"""Subcommands about access: workspace, token, tracking-uri, audit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ROLES = ("read", "write", "manage", "admin")
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SHOWN_EVENTS = 50
-_DEFAULT = -1  # of a limit: as the settings say
+_DEFAULT = -1  # for a limit: the value of the service's settings
 
 
 class _Duration(click.ParamType[float]):
@@ -31,27 +31,27 @@ class _Duration(click.ParamType[float]):
             return value
         match = re.fullmatch(r"([0-9]{1,9})([smhd])", str(value))
         if match is None:
-            self.fail(f"{value!r} is not a number with s, m, h or d behind it, such as 12h or 30d", param, ctx)
+            self.fail(f"{value!r} is not a number followed by s, m, h or d, such as 12h or 30d", param, ctx)
         return float(match[1]) * _UNITS_S[match[2]]
 
 
 def _access_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where to ask: a service, or its database."""
+    """Options that say where a command works: through a service, or in its database."""
     for option in (
         click.option(
             "--data-dir",
             envvar="RUNSTREAM_DATA_DIR",
             show_envvar=True,
             type=click.Path(path_type=Path),
-            help="Work in the database of the service that runs here with its embedded PostgreSQL; needs no token.",
+            help="Work in the embedded database of the service that runs on this directory; needs no token.",
         ),
         click.option(
             "--database",
             envvar="RUNSTREAM_DATABASE",
             show_envvar=True,
-            help="Work in the service's PostgreSQL, by its URL, instead of asking the service; needs no token.",
+            help="Work in the service's PostgreSQL at this URL, without the service; needs no token.",
         ),
-        click.option("--workspace", default="", help="The workspace it is about.  [default: that of the token]"),
+        click.option("--workspace", default="", help="The workspace to work in.  [default: that of the token]"),
     ):
         command = option(command)
     return address_option(command)
@@ -118,11 +118,11 @@ class _Limit(click.ParamType[int]):
 
 @workspace.command("limits")
 @click.argument("name")
-@click.option("--points-per-second", type=_Limit(), help="Points/s; above, streams wait.")
+@click.option("--points-per-second", type=_Limit(), help="Points per second; above this, streams wait.")
 @click.option("--streams", type=_Limit(), help="Ingest streams at a time.")
-@click.option("--concurrent-reads", type=_Limit(), help="Reads at a time; above, they wait.")
+@click.option("--concurrent-reads", type=_Limit(), help="Reads at a time; further ones wait.")
 @click.option("--series-per-run", type=_Limit(), help="Series (metric, rank, attempt) of one run.")
-@click.option("--file-bytes", type=_Limit(), help="Size of one file of artifacts.")
+@click.option("--file-bytes", type=_Limit(), help="Size of one artifact file, in bytes.")
 @_access_options
 def workspace_limits(
     name: str,
@@ -133,10 +133,10 @@ def workspace_limits(
     file_bytes: int | None,
     **where: Any,
 ) -> None:
-    """Show what the workspace NAME may use at most, after changing what is given.
+    """Change the limits of the workspace NAME that are named by options, and show all of its limits.
 
-    default: as the settings of the service say (--workspace-...); none: no limit. Changes hold within seconds, and need
-    an admin's token, or the database.
+    default: the value of the service's settings (--workspace-...); none: no limit. Changes take effect within seconds.
+    They need an admin's token, or the database.
     """
     changes = {
         "points_per_second": points_per_second,
@@ -165,20 +165,21 @@ def workspace_limits(
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke tokens: what training jobs and people show to the service."""
+    """Create, list and revoke tokens, with which training jobs and people authenticate."""
 
 
 @token.command("create")
-@click.option("--name", required=True, help="How people tell it from others, for example the name of the job.")
+@click.option("--name", required=True, help="A name to recognise it by, for example that of the job.")
 @click.option("--role", type=click.Choice(_ROLES), default="write", show_default=True, help="What it may do.")
 @click.option(
-    "--expires", type=_Duration(), metavar="DURATION", help="For how long it is valid: 12h, 30d.  [default: for ever]"
+    "--expires", type=_Duration(), metavar="DURATION", help="How long it is valid: 12h, 30d.  [default: forever]"
 )
 @_access_options
 def create_token(name: str, role: str, expires: float | None, **where: Any) -> None:
     """Create a token and print it. It cannot be shown again.
 
-    Without a token of your own, give --database or --data-dir: whoever has the database may make the first admin.
+    If you have no token yet, use --database or --data-dir: with access to the database, you can create the first
+    admin's token.
     """
     with in_one_line():
         from runstream.v1 import access_pb2
@@ -190,22 +191,22 @@ def create_token(name: str, role: str, expires: float | None, **where: Any) -> N
         )
         made = _calls(**where).call("CreateToken", request)
         place = f"workspace {made.token.workspace!r}" if made.token.workspace else "all workspaces"
-        until = f"until {_time(made.token.expires_at_unix_us)}" if made.token.expires_at_unix_us else "for ever"
+        until = f"until {_time(made.token.expires_at_unix_us)}" if made.token.expires_at_unix_us else "forever"
         click.echo(
             f"token {name!r} (id {made.token.token_id}) may {role} in {place}, {until}. "
-            "Keep it now; it cannot be shown again:",
+            "Store it now; it cannot be shown again:",
             err=True,
         )
         click.echo(made.text)
 
 
 @token.command("list")
-@click.option("--all", "everywhere", is_flag=True, help="Those of all workspaces; for admins.")
-@click.option("--revoked", is_flag=True, help="Those that were revoked, too.")
+@click.option("--all", "everywhere", is_flag=True, help="List those of all workspaces; for admins.")
+@click.option("--revoked", is_flag=True, help="Include those that were revoked.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_access_options
 def list_tokens(everywhere: bool, revoked: bool, as_json: bool, **where: Any) -> None:
-    """List tokens, newest first. Their texts are not known."""
+    """List tokens, newest first. Their secret texts are not stored, so they cannot be shown."""
     with in_one_line():
         rows = [
             (
@@ -228,7 +229,10 @@ def list_tokens(everywhere: bool, revoked: bool, as_json: bool, **where: Any) ->
 @click.argument("token_id", metavar="ID", type=int)
 @_access_options
 def revoke_token(token_id: int, **where: Any) -> None:
-    """End the token with this ID (`runstream token list` shows it), within five seconds and for open streams, too."""
+    """Revoke the token with this ID, which `runstream token list` shows.
+
+    Within five seconds it is refused everywhere, and its open streams end.
+    """
     with in_one_line():
         from runstream.v1 import access_pb2
 
@@ -243,7 +247,7 @@ def revoke_token(token_id: int, **where: Any) -> None:
     default="1h",
     show_default=True,
     metavar="DURATION",
-    help="For how long it is valid, at most a day.",
+    help="How long it is valid, at most a day.",
 )
 @click.option(
     "--http",
@@ -253,23 +257,25 @@ def revoke_token(token_id: int, **where: Any) -> None:
 )
 @_access_options
 def tracking_uri(expires: float, http: str | None, **where: Any) -> None:
-    """Print a short-lived tracking URI for mlflow.set_tracking_uri. It contains a token: whoever has it may log."""
+    """Print a short-lived tracking URI for mlflow.set_tracking_uri. It contains a token, so keep it secret."""
     with in_one_line():
         from runstream.v1 import access_pb2
         from runstream_service.auth import tracking_uris
 
         if http and not http.startswith(("http://", "https://")):
-            raise click.UsageError(f"--http {http!r} is no URL; give for example http://127.0.0.1:5000")
+            raise click.UsageError(f"--http {http!r} is not a URL such as http://127.0.0.1:5000")
         made = _calls(**where).call("CreateTrackingUri", access_pb2.CreateTrackingUriRequest(expires_in_s=expires))
         if not made.uri and not http:
-            raise click.UsageError("the service does not know its URL (--public-url); give it with --http")
+            raise click.UsageError("the service does not know its own URL (--public-url); name it with --http")
         click.echo(f"valid until {_time(made.expires_at_unix_us)}", err=True)
         click.echo(tracking_uris.tracking_uri(http, made.text) if http else made.uri)
 
 
 @click.command()
-@click.option("--all", "everywhere", is_flag=True, help="What concerns all workspaces; for admins.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=_SHOWN_EVENTS, show_default=True, help="How many.")
+@click.option("--all", "everywhere", is_flag=True, help="Show the events of all workspaces; for admins.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=_SHOWN_EVENTS, show_default=True, help="How many events."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_access_options
 def audit(everywhere: bool, limit: int, as_json: bool, **where: Any) -> None:
@@ -307,7 +313,7 @@ def _role_name(number: int) -> str:
 
 
 def _time(unix_us: int) -> str:
-    """For people; empty for 0."""
+    """A time for people to read; empty for 0, which means that there is none."""
     return f"{datetime.fromtimestamp(unix_us / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC" if unix_us else ""
 
 

@@ -1,6 +1,7 @@
-"""AccessService for the commands of an operator: over gRPC with the caller's own token, or straight in the database.
+"""Calls of AccessService for the commands about access: over gRPC with the user's token, or directly in the database.
 
-The second way needs no token, since whoever has the database has everything. It is how the first admin gets one.
+The second way needs no token, since access to the database is access to everything. The first admin's token is created
+this way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from runstream_service.core.caller import DEFAULT_WORKSPACE
 
 
 class ServiceCalls:
-    """Calls of a service that runs."""
+    """Calls a running service."""
 
     def __init__(self, address: str | None, workspace: str) -> None:
         import runstream
@@ -24,21 +25,21 @@ class ServiceCalls:
         self._client = runstream.Client(address, workspace=workspace or None)
 
     def call(self, method: str, request: Message) -> Any:
-        """The answer. Raises RunstreamError."""
+        """The response of an RPC. Raises RunstreamError."""
         from runstream.v1 import access_pb2_grpc
 
         return self._client._call(access_pb2_grpc.AccessServiceStub, method, request)
 
 
 class DatabaseCalls:
-    """The same methods, executed here."""
+    """Executes the same RPCs in this process, in the service's database."""
 
     def __init__(self, url: str, workspace: str) -> None:
         self._url = url
         self._workspace = workspace or DEFAULT_WORKSPACE
 
     def call(self, method: str, request: Message) -> Any:
-        """The answer. Raises StartupError, CoreError."""
+        """The response of an RPC. Raises StartupError, CoreError."""
         return asyncio.run(self._call(method, request))
 
     async def _call(self, method: str, request: Message) -> Any:
@@ -60,7 +61,7 @@ class DatabaseCalls:
 def choose_calls(
     *, address: str | None, database: str | None, data_dir: Path | None, workspace: str
 ) -> ServiceCalls | DatabaseCalls:
-    """The database if one is named, else the service. Raises StartupError."""
+    """Calls in the database if one is named, else calls of the service. Raises StartupError."""
     from runstream_service.database.embedded import url_of_running
 
     if database or data_dir:

@@ -24,7 +24,7 @@ def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default="./runstream-data",
         show_default=True,
         type=click.Path(path_type=Path),
-        help="Without --database: where a service runs with its embedded PostgreSQL.",
+        help="Without --database: the data directory of a service with an embedded PostgreSQL.",
     )
     database = click.option(
         "--database", envvar="RUNSTREAM_DATABASE", show_envvar=True, help="URL of the service's PostgreSQL."
@@ -36,7 +36,7 @@ def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_database_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a page.")
 def status(database: str | None, data_dir: Path, as_json: bool) -> None:
-    """Show replicas, ingest, roll-up, sizes and producers, as the database knows them."""
+    """Show replicas, ingest, roll-up, sizes and producers, read from the database."""
     with in_one_line():
         from rich.console import Console
 
@@ -63,23 +63,24 @@ def status(database: str | None, data_dir: Path, as_json: bool) -> None:
     default=30,
     show_default=True,
     type=click.IntRange(0, 36_500),
-    help="Purge runs that were deleted at least this many days ago; 0: all deleted ones.",
+    help="Purge what was deleted at least this many days ago; 0: everything that is deleted.",
 )
 @click.option(
     "--artifacts",
     is_flag=False,
     flag_value="",
     metavar="[PLACE]",
-    help="Instead, list files of runs and models that are not in the database. PLACE is where serve keeps artifacts.  "
-    "[default: as serve]",
+    help="Instead, list artifact files of runs and models that are not in the database. PLACE is where serve stores "
+    "artifacts.  [default: as for serve]",
 )
-@click.option("--delete", "delete_orphans", is_flag=True, help="With --artifacts: delete them.")
+@click.option("--delete", "delete_orphans", is_flag=True, help="With --artifacts: delete these files.")
 def gc(
     database: str | None, data_dir: Path, purge_after_days: int, artifacts: str | None, delete_orphans: bool
 ) -> None:
-    """Purge what was deleted and apply retention now; the service does so automatically, every minute and hour."""
+    """Purge what was deleted, and apply retention, now. The service does both automatically, every minute and every
+    hour."""
     if delete_orphans and artifacts is None:
-        raise click.UsageError("--delete goes with --artifacts")
+        raise click.UsageError("--delete deletes the files that --artifacts lists, so it needs --artifacts")
     with in_one_line():
         from runstream_service.database.embedded import url_of_running
 
@@ -103,11 +104,11 @@ def _collect(url: str, purge_after_days: int) -> None:
     click.echo(f"retention deleted {done.expired.points:,} points")
     if waiting.series or waiting.runs or waiting.experiments:
         click.echo(
-            "waiting until the service has rolled up their points, a minute or two: "
+            "purged as soon as the service has rolled up their points, in a minute or two: "
             f"series: {waiting.series:,}, runs: {waiting.runs:,}, experiments: {waiting.experiments:,}"
         )
     if done.files_waiting:
-        click.echo(f"directories of files that the service deletes next: {done.files_waiting:,}")
+        click.echo(f"directories of artifacts that the service deletes next: {done.files_waiting:,}")
     for name, error in done.failures.items():
         click.echo(mask_secrets(f"runstream: {name} failed: {error}"), err=True)
     if done.failures:
@@ -115,12 +116,15 @@ def _collect(url: str, purge_after_days: int) -> None:
 
 
 def _artifact_store(place: str, data_dir: Path) -> str:
-    """The location of the service's artifacts, from its settings. It is not created here."""
+    """The location of the service's artifacts, which must exist: from the option, the environment or the data
+    directory. Raises ValueError."""
     from runstream_service.artifacts.paths import NO_ARTIFACTS
 
     found = place or os.environ.get("RUNSTREAM_ARTIFACTS") or str(data_dir / "artifacts")
     if found == NO_ARTIFACTS or ("://" not in found and not Path(found).is_dir()):
-        raise ValueError(f"no artifacts are kept at {found!r}; say where: --artifacts PLACE, as for serve")
+        raise ValueError(
+            f"there are no artifacts at {found!r}; name the place where serve stores them: --artifacts PLACE"
+        )
     return found
 
 
@@ -152,14 +156,14 @@ async def _show_orphans(url: str, location: str, *, delete: bool) -> None:
     default=32,
     show_default=True,
     type=click.IntRange(1, 1_024),
-    help="Into how many tables the points are divided: a few times as many as there will ever be workers.",
+    help="Into how many tables the points are divided: a few times the largest number of workers that you plan for.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def distribute(database: str, shards: int, dry_run: bool, yes: bool) -> None:
     """Distribute the points of a database over the workers of its Citus cluster, while all replicas are stopped.
 
-    It may be interrupted at any time, and started again.
+    It may be interrupted at any time; start it again to continue.
     """
     with in_one_line():
         from runstream_service.database.distribute import Plan

@@ -32,26 +32,28 @@ _KINDS = (
 
 @click.group("import")
 def import_group() -> None:
-    """Bring along what another tracker has: runs with their ids, params, tags, and every point."""
+    """Import the runs of another tracker, with their ids, params, tags and every point."""
 
 
 @import_group.command()
 @click.argument("source")
-@click.option("--experiment", "experiments", multiple=True, help="Only this one, by its name; may be repeated.")
+@click.option("--experiment", "experiments", multiple=True, help="Only the experiment with this name; may be repeated.")
 @click.option(
     "--artifacts",
     default="",
     metavar="PLACE",
     help="For a database: where the files of mlflow-artifacts:/ are, a directory or the URL of a bucket.",
 )
-@click.option("--no-files", is_flag=True, help="Without the files of runs and models.")
+@click.option("--no-files", is_flag=True, help="Leave out the artifact files of runs and models.")
 @click.option("--verify", is_flag=True, help="Then compare both sides, value by value, and show a table.")
 @click.option(
     "--checksum",
     is_flag=True,
-    help="With --verify: read all files on both sides and compare them; without, their sizes are compared.",
+    help="With --verify: compare the contents of files, which reads all of them. Without, sizes are compared.",
 )
-@click.option("--deleted", is_flag=True, help="Deleted runs and experiments as well; they are deleted here, too.")
+@click.option(
+    "--deleted", is_flag=True, help="Include deleted runs, models and experiments; they are deleted here, too."
+)
 @click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
 @address_option
 def mlflow(
@@ -68,11 +70,11 @@ def mlflow(
     """Import from MLflow: SOURCE is http://host:port of a server, sqlite:///mlflow.db or postgresql://... of its
     database, or a directory such as ./mlruns.
 
-    Runs keep their ids. What is here already stays as it is, so that a second call brings what is new, and one that
-    was killed goes on. Exit code 1: something could not be brought, or is different here; each such thing is named.
+    Runs keep their ids. What is here already is not changed, so a second call imports what is new, and continues after
+    a kill. Exit code 1: something could not be imported, or is different here; stderr names each such thing.
     """
     if checksum and (not verify or no_files):
-        raise click.UsageError("--checksum is for --verify, and for files")
+        raise click.UsageError("--checksum compares files, so it needs --verify and cannot be used with --no-files")
     with in_one_line():
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         from runstream_service.importing.importer import Options
@@ -91,11 +93,11 @@ def mlflow(
 @click.option("--verify", is_flag=True, help="Then compare both sides, value by value, and show a table.")
 @address_option
 def wandb(place: Path, experiments: tuple[str, ...], verify: bool, address: str | None) -> None:
-    """Import from Weights & Biases: PLACE is a directory `wandb` that scripts have left, one of its runs, or a file
+    """Import from Weights & Biases: PLACE is a directory `wandb` that scripts have written, one of its runs, or a file
     run-*.wandb. Neither their service nor their package is needed.
 
-    A second call brings what is new, and one that was killed goes on. Exit code 1: something could not be brought, or
-    is damaged; each such thing is named.
+    A second call imports what is new, and continues after a kill. Exit code 1: something could not be imported, or is
+    damaged; stderr names each such thing.
     """
     with in_one_line():
         from runstream_service.importing.importer import Options
@@ -114,8 +116,8 @@ def trackio(place: Path | None, experiments: tuple[str, ...], verify: bool, addr
     """Import from Trackio: PLACE is a directory with its databases, or one of them.  [default: TRACKIO_DIR, else
     ~/.cache/huggingface/trackio]
 
-    A second call brings what is new, and one that was killed goes on. Exit code 1: something could not be brought, or
-    is damaged; each such thing is named.
+    A second call imports what is new, and continues after a kill. Exit code 1: something could not be imported, or is
+    damaged; stderr names each such thing.
     """
     with in_one_line():
         from runstream_service.importing.importer import Options
@@ -165,8 +167,12 @@ def _print_verified(verified: Verified, progress: Progress) -> None:
     print_all(table(columns, [(kind, *(f"{count[kind]:,}" for count in counts)) for kind in kinds]))
     _print_lines(progress)
     if not progress.problem_count:
-        sizes = "; of files, the size (--checksum: what is in them)" if verified.in_source["sizes of files"] else ""
-        click.echo(f"everything of the source is here, and equal{sizes}")
+        sizes = (
+            "; of files, only sizes were compared (--checksum: contents)"
+            if verified.in_source["sizes of files"]
+            else ""
+        )
+        click.echo(f"everything in the source is here, and equal{sizes}")
 
 
 def _print(progress: Progress) -> None:
@@ -176,7 +182,7 @@ def _print(progress: Progress) -> None:
     columns = (Column("what"), Column("new", is_number=True), Column("there already", is_number=True))
     print_all(table(columns, [(kind, f"{progress.new[kind]:,}", f"{progress.found[kind]:,}") for kind in kinds]))
     for kind, count in progress.left_out.items():
-        click.echo(f"{count:,} {kind} were left out; --deleted brings them")
+        click.echo(f"{count:,} {kind} were left out; --deleted includes them")
     _print_lines(progress)
 
 

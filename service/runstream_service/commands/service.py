@@ -46,12 +46,12 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     envvar="RUNSTREAM_ALLOW_ANONYMOUS",
     show_envvar=True,
-    help="Listen beyond this machine without asking who calls.",
+    help="Listen beyond this machine without authentication.",
 )
 def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
     """Run the service in the foreground until SIGTERM or Ctrl-C.
 
-    Without --database it starts a PostgreSQL of its own below --data-dir.
+    Without --database, it starts an embedded PostgreSQL below --data-dir.
     """
     try:
         settings = read_settings(
@@ -73,17 +73,17 @@ def serve(json_ready: bool, allow_anonymous: bool, **values: str) -> None:
 
 @click.command()
 @click.option("--steps", default=5_000, show_default=True, help="Training steps.", type=click.IntRange(10, 1_000_000))
-@click.option("--workers", default=4, show_default=True, help="Ranks, a process each.", type=click.IntRange(1, 32))
-@click.option("--keep", is_flag=True, help="A run in which some things go wrong; its page stays until Ctrl-C.")
+@click.option("--workers", default=4, show_default=True, help="Ranks, each a process.", type=click.IntRange(1, 32))
+@click.option("--keep", is_flag=True, help="Let some things go wrong in the run, and keep its page until Ctrl-C.")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the service keeps its data, and leaves them; otherwise a temporary directory.",
+    help="Keep the service's data in this directory.  [default: a temporary directory]",
 )
 def demo(steps: int, workers: int, keep: bool, data_dir: Path | None) -> None:
     """Train a small model in several processes, stream its metrics, and show what was stored.
 
-    Starts a service of its own with a PostgreSQL of its own, and stops both at the end.
+    Starts a service with an embedded PostgreSQL, and stops both at the end.
     """
     from runstream_service.demo.command import Options, run
 

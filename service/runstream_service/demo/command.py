@@ -1,4 +1,4 @@
-"""The flow of the demo, from its start to the exit code."""
+"""The steps of the demo, from its start to the exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Options:
 
 
 class Interrupted(BaseException):
-    """SIGINT, SIGTERM or SIGHUP. Like KeyboardInterrupt, nothing but the end of the demo catches it."""
+    """SIGINT, SIGTERM or SIGHUP. Like KeyboardInterrupt, it is caught only at the end of the demo."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -50,7 +50,7 @@ class Interrupted(BaseException):
 
 
 def run(options: Options) -> int:
-    """Runs the demo and stops all that it started; returns the exit code."""
+    """Runs the demo and stops everything that it started; returns the exit code."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets question marks, not a traceback
     console = Console(highlight=False)
@@ -78,7 +78,7 @@ class _Demo:
         self._options = options
         self._service = service
         self._run_id = uuid.uuid4().hex
-        # A run that is kept is there to be looked at.
+        # A run that is kept is more interesting to look at if something goes wrong in it.
         self._mishaps = mishaps_of(options.steps, options.workers) if options.keep else None
 
     def run(self) -> None:
@@ -99,7 +99,7 @@ class _Demo:
         self._service.start()
         train, test = load_digits()  # meanwhile
         self._service.wait_ready()
-        self._done(f"service ready after {time.monotonic() - began:.1f} s, with a PostgreSQL of its own")
+        self._done(f"service ready after {time.monotonic() - began:.1f} s, with an embedded PostgreSQL")
         self._console.print(f"  [dim]gRPC {self._service.grpc_address}, HTTP {self._service.http_url}[/]")
         self._done(f"{len(train):,} handwritten digits to train on, {len(test):,} to test with")
         self._done(f"{self._options.workers} worker processes, ranks of one run, average their gradients every step")
@@ -107,7 +107,7 @@ class _Demo:
         return train, test
 
     def _train(self, train: Samples, test: Samples) -> list[Finished]:
-        """Runs all attempts of all ranks to their ends while showing where they are."""
+        """Runs all attempts of all ranks, and shows their progress."""
         options, mishaps = self._options, self._mishaps
         tasks = [
             Task(
@@ -133,7 +133,7 @@ class _Demo:
         return finished
 
     def _attempt(self, tasks: list[Task], journals: str, view: View) -> list[Finished]:
-        """Starts all ranks once; returns what became of them, by rank."""
+        """Runs one attempt of all ranks; returns their results, in the order of the ranks."""
         finished = dict[int, Finished]()
         with Crew(tasks, journals) as crew:
             while crew.working:
@@ -165,23 +165,25 @@ class _Demo:
         logged = sum(len(rank.logged) for rank in finished)
         differences = report.compare(stored, finished)
         if differences:
-            raise DemoFailed("what was read back is not what was logged:\n" + "\n".join(differences))
+            raise DemoFailed(
+                "the points that were read back differ from those that were logged:\n" + "\n".join(differences)
+            )
         self._done(f"{logged:,} points logged, {stored.points:,} read back: each once, with its step and value")
         seconds = max(rank.ended for rank in finished) - min(rank.began for rank in finished)
-        self._done(f"{logged / seconds:,.0f} points a second for {seconds:.1f} s, as fast as these ranks train")
+        self._done(f"{logged / seconds:,.0f} points per second for {seconds:.1f} s, as fast as these ranks train")
         accuracy = finished[-self._options.workers].logged.values["test_accuracy"][-1]
-        self._done(f"the model reads {accuracy:.1%} of digits right that it has not seen before")
+        self._done(f"the model recognises {accuracy:.1%} of the digits that it has not seen before")
 
     def _tell_more(self) -> None:
         service, command = self._service, shown_program()
         if not service.temporary:
             again = f"  {command} serve --data-dir {shlex.quote(str(service.data_dir))}"
-            self._print_plain(f"\nThe data stay in {service.data_dir}; this serves them again:\n\n{again}")
+            self._print_plain(f"\nThe data are kept in {service.data_dir}. To serve them again:\n\n{again}")
         if self._options.keep:
             self._tell_mishaps()
             self._print_plain(
-                f"\nLook at it:\n\n  {service.http_url}/r/{self._run_id}\n\n"
-                "The service goes on until Ctrl-C. From another terminal:\n\n"
+                f"\nThe page of the run:\n\n  {service.http_url}/r/{self._run_id}\n\n"
+                "The service runs until Ctrl-C. In another terminal:\n\n"
                 f"  curl -s {service.http_url}/metrics | grep runstream_points\n\n"
                 f"  export RUNSTREAM_ADDRESS={service.grpc_address}\n"
                 f'  {shown_path(sys.executable)} -c "import runstream; print(*runstream.Client().latest(\n'
@@ -189,15 +191,15 @@ class _Demo:
             )
         else:
             self._print_plain(
-                "\nTo look further:\n\n"
-                f"  {command} demo --keep\n      a run with mishaps, and its page in your browser until Ctrl-C\n"
-                f"  {command} serve\n      a service of your own; README.md has a first script for it\n"
+                "\nNext steps:\n\n"
+                f"  {command} demo --keep\n      a run with mishaps; its page stays open until Ctrl-C\n"
+                f"  {command} serve\n      your own service; README.md has a first script for it\n"
             )
 
     def _tell_mishaps(self) -> None:
         if self._mishaps is not None:
-            told = "\n".join(f"  · {line}" for line in self._mishaps.told())
-            self._print_plain(f"\nSome things went wrong on purpose, to be found on its page:\n\n{told}")
+            lines = "\n".join(f"  · {line}" for line in self._mishaps.described())
+            self._print_plain(f"\nSome things went wrong on purpose. Find them on the page of the run:\n\n{lines}")
 
     def _done(self, what: str) -> None:
         self._console.print(f"[green]✓[/] {escape(what)}")
@@ -208,7 +210,7 @@ class _Demo:
 
 
 def shown_program() -> str:
-    """The command with which the user can call this program again."""
+    """The command line with which the user can start this program again."""
     found = shutil.which("runstream")
     if found and Path(found).absolute() == Path(sys.argv[0]).absolute():
         return "runstream"
@@ -218,17 +220,17 @@ def shown_program() -> str:
 
 
 def shown_path(path: str) -> str:
-    """A path, relative if it is below the working directory."""
+    """A path, quoted for a shell, and relative if it is below the working directory."""
     inside = Path(path).absolute()
     return shlex.quote(os.path.relpath(inside) if inside.is_relative_to(Path.cwd()) else str(inside))
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Signals that end the program raise Interrupted, once; later ones, and those after the block, must not disturb the
-    clean-up, which takes bounded time."""
+    """Makes the first signal that would end the program raise Interrupted. Later ones, and those after the block, are
+    ignored, so that they do not disturb the clean-up, whose time is bounded."""
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # In the background (`nohup runstream demo &`) some are ignored, and have to stay so.
+    # In the background (`nohup runstream demo &`) some are ignored already, and have to stay ignored.
     numbers = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
 
     def ignore() -> None:
@@ -238,7 +240,7 @@ def _signals_raise() -> Iterator[None]:
     def interrupt(number: int, _frame: FrameType | None) -> None:
         ignore()
         if number == signal.SIGHUP:
-            # The terminal is gone; what is still said must not fail for that.
+            # The terminal is gone; further output must not fail because of that.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, 1)
             os.dup2(nowhere, 2)

@@ -1,4 +1,4 @@
-"""The worker processes: starts them, reads their reports, ends them."""
+"""Starts the worker processes, reads their reports, and ends them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from runstream_service.demo.failure import DemoFailed
 from runstream_service.demo.model import Perceptron
 from runstream_service.demo.worker import HIDDEN, Failed, Finished, Message, Task, work
 
-# The ranks share the machine's cores; more threads in each would only get in each other's way.
+# The ranks share the machine's cores; more threads in each of them would only slow each other down.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_GOODBYE_S, _STOP_S = 10.0, 2.0  # to say that the run has finished; to stop
+_FINISH_S, _STOP_S = 10.0, 2.0  # how long ranks may take to finish their run, or to stop after an error
 
 
 class Crew:
     """One process per task. A context manager that leaves no process behind."""
 
     def __init__(self, tasks: list[Task], journals: str) -> None:
-        """`journals`: the directory of the journals, so that nothing of the demo waits in the user's."""
-        # Not forked: this process has threads, and every rank should begin as one that a launcher starts.
+        """`journals`: the directory of the journals, so that the demo leaves nothing in the user's own."""
+        # Not forked: this process has threads, and every rank should start like one that a launcher starts.
         context = multiprocessing.get_context("spawn")
-        # Held here: its semaphores are unlinked when it goes, and a worker finds them only once it is up.
+        # Kept in an attribute: its semaphores are unlinked when it is deleted, and a worker opens them when it has
+        # started.
         self._exchange = Exchange(context, ranks=len(tasks), size=len(Perceptron(HIDDEN, seed=1).parameters))
         self._ranks: dict[Connection, int] = {}
         self._processes: list[multiprocessing.process.BaseProcess] = []
@@ -39,7 +40,7 @@ class Crew:
             process = context.Process(target=work, args=(task, self._exchange, sender), daemon=True)
             with _without_interrupts():
                 process.start()
-            sender.close()  # ours; now the worker's end is the only one, and its death is the end of the file
+            sender.close()  # only the worker has this end now, so its death is the end of the file for the receiver
             self._ranks[receiver] = task.rank
             self._processes.append(process)
 
@@ -59,7 +60,7 @@ class Crew:
             except EOFError:
                 del self._ranks[connection]
                 if rank in self._unfinished:
-                    raise DemoFailed(f"rank {rank} ended before it was through") from None
+                    raise DemoFailed(f"rank {rank} ended before it had finished training") from None
                 continue
             if isinstance(message, Failed):
                 raise DemoFailed(f"rank {rank} failed:\n{message.why}")
@@ -76,8 +77,8 @@ class Crew:
         if error is not None:
             for process in self._processes:
                 process.terminate()
-        # One deadline for all: when the service is gone, each of them would wait for it.
-        give_up = time.monotonic() + (_GOODBYE_S if error is None else _STOP_S)
+        # One deadline for all of them: without a service, each would wait for it.
+        give_up = time.monotonic() + (_FINISH_S if error is None else _STOP_S)
         for process in self._processes:
             process.join(max(0.0, give_up - time.monotonic()))
         for process in self._processes:
@@ -88,8 +89,8 @@ class Crew:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Blocks Ctrl-C; a process that is started meanwhile never gets it. The terminal sends it to all of us, and it is
-    the parent that ends the others, in order."""
+    """Blocks Ctrl-C in the block, so that a process that is started there never gets it. The terminal sends it to all
+    processes, but only the parent should react, and end the others in order."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

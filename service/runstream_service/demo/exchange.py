@@ -10,7 +10,7 @@ import numpy as np
 
 from runstream_service.demo.model import Floats
 
-# A rank that is this late is dead: the others must not wait for it forever.
+# A rank that is this late is considered dead, so that the others do not wait for it forever.
 _LATE_S = 60.0
 
 
@@ -19,10 +19,10 @@ class RanksGone(Exception):
 
 
 class Exchange:
-    """Made by the parent, passed to every rank.
+    """Created by the parent, and passed to every rank.
 
-    Two tables, one for even and one for odd steps, so that one barrier a step is enough: a rank comes to write a table
-    again only after a barrier that every reader of it has reached.
+    It has two tables, one for even and one for odd steps, so that one barrier for each step is enough: before a rank
+    writes to a table again, all readers of that table have reached a later barrier.
     """
 
     def __init__(self, context: SpawnContext, *, ranks: int, size: int) -> None:
@@ -32,7 +32,7 @@ class Exchange:
         self._tables: Floats | None = None
 
     def mean(self, step: int, rank: int, mine: Floats) -> Floats:
-        """The mean of all ranks' arrays for this step. Waits for all of them. Raises RanksGone."""
+        """The mean of all ranks' arrays for this step. Waits for all ranks. Raises RanksGone."""
         if self._tables is None:
             self._tables = np.frombuffer(self._memory, np.float64).reshape(self._shape)
         table = self._tables[step % 2]
@@ -45,5 +45,5 @@ class Exchange:
         return mean
 
     def stop(self) -> None:
-        """Makes every rank raise RanksGone at its next exchange. For any process, at any time."""
+        """Makes every rank raise RanksGone at its next exchange. May be called in any process at any time."""
         self._barrier.abort()

@@ -32,7 +32,7 @@ class Samples:
 
 
 def load_digits(*, seed: int = 0) -> tuple[Samples, Samples]:
-    """The 1,797 digits, shuffled: four fifths to train on, one fifth to test with."""
+    """The 1,797 digits, shuffled: four fifths to train with, one fifth to test with."""
     rows = np.loadtxt(_digits_file(), delimiter=",")
     rows = rows[np.random.default_rng(seed).permutation(len(rows))]
     samples = Samples(rows[:, :-1] / 16.0, rows[:, -1].astype(np.int64))
@@ -44,7 +44,7 @@ def load_digits(*, seed: int = 0) -> tuple[Samples, Samples]:
 
 
 def _digits_file() -> Path:
-    """The data set as scikit-learn ships it. Only the file is read: importing scikit-learn takes seconds."""
+    """The data set in the installed scikit-learn. Only the file is read, since importing scikit-learn takes seconds."""
     installed = importlib.util.find_spec("sklearn")
     if installed is None or not installed.submodule_search_locations:
         raise ModuleNotFoundError("scikit-learn is not installed", name="sklearn")
@@ -52,7 +52,8 @@ def _digits_file() -> Path:
 
 
 def augmented(images: Floats, generator: np.random.Generator) -> Floats:
-    """The images, moved by up to one pixel in both directions and with noise, so that they are not learnt by heart."""
+    """The images, moved by up to one pixel in both directions and with noise, so that the model cannot memorise
+    them."""
     count = len(images)
     padded = np.pad(images.reshape(count, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))
     down, right = generator.integers(0, 3, size=(2, count, 1, 1))
@@ -64,7 +65,8 @@ def augmented(images: Floats, generator: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one batch: mean cross-entropy, share of right answers, and the gradient, flat as the parameters."""
+    """The result of one batch: mean cross-entropy, share of right answers, and the gradient in the shape of the
+    parameters."""
 
     loss: float
     accuracy: float
@@ -72,7 +74,7 @@ class Outcome:
 
 
 class Perceptron:
-    """64 pixels -> hidden units with ReLU -> 10 classes. All parameters lie in one flat array, for the exchange."""
+    """64 pixels -> hidden units with ReLU -> 10 classes. All parameters are in one flat array, for the exchange."""
 
     def __init__(self, hidden: int, *, seed: int) -> None:
         shapes = {"w1": (SIDE * SIDE, hidden), "b1": (hidden,), "w2": (hidden, CLASSES), "b2": (CLASSES,)}
@@ -87,7 +89,7 @@ class Perceptron:
             weights[:] = generator.normal(0, np.sqrt(2 / len(weights)), weights.shape)
 
     def learn(self, samples: Samples) -> Outcome:
-        """Loss and gradient of one batch; changes nothing."""
+        """The loss and the gradient of one batch; changes no parameters."""
         count = len(samples)
         hidden = np.maximum(samples.images @ self._w1 + self._b1, 0)
         probabilities = _softmax(hidden @ self._w2 + self._b2)
@@ -103,13 +105,13 @@ class Perceptron:
         return Outcome(float(-np.log(right + 1e-12).mean()), float(hits.mean()), gradient)
 
     def accuracy(self, samples: Samples) -> float:
-        """Share of right answers."""
+        """The share of samples whose digit the model recognises."""
         hidden = np.maximum(samples.images @ self._w1 + self._b1, 0)
         return float(((hidden @ self._w2 + self._b2).argmax(1) == samples.digits).mean())
 
 
 class Momentum:
-    """Gradient descent with momentum; the rate falls to zero along a cosine over `steps`."""
+    """Gradient descent with momentum. The learning rate falls from `rate` to zero along a cosine over `steps`."""
 
     def __init__(self, parameters: Floats, *, rate: float, steps: int) -> None:
         self._parameters = parameters
@@ -118,7 +120,7 @@ class Momentum:
         self._steps = steps
 
     def update(self, gradient: Floats, step: int) -> None:
-        """One step, in place."""
+        """Makes one step, in place."""
         self.velocity *= 0.9
         self.velocity += gradient
         rate = self._rate * 0.5 * (1 + np.cos(np.pi * step / self._steps))
@@ -126,8 +128,7 @@ class Momentum:
 
 
 def clipped(gradient: Floats, *, norm: float) -> Floats:
-    """The gradient, shortened to this norm if it is longer; nothing of it if it is not finite, as trainers with mixed
-    precision do."""
+    """The gradient, scaled to this norm if it is longer; zeros if it is not finite, as with mixed precision."""
     length = float(np.linalg.norm(gradient))
     if not np.isfinite(length):
         return np.zeros_like(gradient)

@@ -1,4 +1,5 @@
-"""Reads back through the query RPC what was stored: compares it with what was logged; shows a table and a chart."""
+"""Reads back what was stored, through the service's RPCs; compares it with what was logged; shows a table and a
+chart."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Stored:
 
     @property
     def points(self) -> int:
-        """All points of the run."""
+        """The number of points of the run."""
         return sum(map(len, self.series))
 
 
@@ -47,7 +48,7 @@ def read_back(address: str, run_id: str) -> Stored:
 
 
 def compare(stored: Stored, finished: Iterable[Finished]) -> list[str]:
-    """The differences between logged and stored points: none if each point is stored once, bit for bit."""
+    """The differences between logged and stored points; empty if each point is stored once, bit for bit."""
     logged = {
         (key, rank.rank, rank.attempt): (rank.logged.steps[key], values)
         for rank in finished
@@ -86,7 +87,7 @@ def stored_table(stored: Stored) -> Table:
 
 
 def loss_chart(stored: Stored, *, width: int) -> str:
-    """The loss over steps, mean over ranks; each of its points is the mean of some steps, too."""
+    """The loss over steps as text: the mean over ranks, and over the steps that share a character."""
     attempts = [one for one in stored.series if one.key == "loss"]
     ranks = {one.rank for one in attempts}
     losses = np.array([_as_trained([one for one in attempts if one.rank == rank]) for rank in sorted(ranks)])
@@ -103,7 +104,7 @@ def loss_chart(stored: Stored, *, width: int) -> str:
 
 
 def _as_trained(attempts: Sequence[runstream.SeriesColumns]) -> Floats:
-    """One value a step: what a later attempt trained again replaces what was lost."""
+    """One value for each step. Steps that a later attempt trained again replace those of the earlier one."""
     values: Floats = np.empty(0)
     for attempt in sorted(attempts, key=lambda one: one.attempt):
         values = np.concatenate([values[: attempt.steps[0]], np.frombuffer(attempt.values)])
@@ -111,7 +112,7 @@ def _as_trained(attempts: Sequence[runstream.SeriesColumns]) -> Floats:
 
 
 def _thinned(column: Floats) -> Floats:
-    """At most as many points as the chart can show; each is the mean of its share."""
+    """The column in at most as many pieces as the chart can show, each replaced by its mean."""
     pieces = np.array_split(column, min(_CHART_POINTS, len(column)))
     means: Floats = np.array([piece.mean() for piece in pieces])
     return means
@@ -127,5 +128,5 @@ def _length(columns: tuple[object, array[float]] | None) -> int:
 
 
 def _bytes(columns: tuple[object, ...] | None) -> list[bytes]:
-    # Bit for bit: == would say that NaN is not NaN.
+    # Compared as bytes, since NaN is not equal to NaN.
     return [bytes(memoryview(column)) for column in columns or ()]  # type: ignore[arg-type]

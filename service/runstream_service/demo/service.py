@@ -1,4 +1,4 @@
-"""`runstream serve` as a child process, in a directory that is gone afterwards unless the user has chosen it."""
+"""`runstream serve` as a child process, in a directory that is deleted afterwards unless the user has chosen it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from runstream_service.demo.failure import DemoFailed
 _READY_S = 120.0  # a first start on a slow disk takes seconds, a recovery may take longer
 _STOP_S = 30.0  # more than --shutdown-grace
 _ORPHANS_S = 10.0
-_LAST_WORDS = 5  # lines of the log that are shown when it fails
+_SHOWN_LOG_LINES = 5  # the end of the log that is shown when the service fails
 
 
 class Service:
-    """Starts with `start`, listens once `wait_ready` has returned, and is gone after `stop`."""
+    """The process. It starts with `start`, listens when `wait_ready` has returned, and has ended when `stop` has."""
 
     def __init__(self, data_dir: Path | None) -> None:
         self.temporary = data_dir is None
@@ -42,14 +42,14 @@ class Service:
         try:
             if self.temporary or not self.directory.exists():
                 self.directory.mkdir(parents=True, exist_ok=True)
-                self.directory.chmod(0o755)  # where we are root, PostgreSQL's account has to pass through
+                self.directory.chmod(0o755)  # under root, PostgreSQL runs with another account, which needs access
             log = self.log.open("w")
         except OSError as error:
             raise DemoFailed(f"cannot write to {self.directory}: {error.strerror}") from error
         command = [sys.executable, "-m", "runstream_service", "serve", "--json-ready", "--log-format", "text"]
         command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir", str(self.data_dir)]
         with log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+            self._process = subprocess.Popen(  # noqa: S603 - the command line has no foreign input
                 command,
                 # Settings of the user's own service are not meant for this one.
                 env={name: value for name, value in os.environ.items() if not name.startswith("RUNSTREAM_")},
@@ -57,11 +57,11 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                start_new_session=True,  # Ctrl-C comes to us alone; we stop the service when nobody needs it any more
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops the service at the end
             )
 
     def wait_ready(self) -> None:
-        """Returns when the service answers. Raises DemoFailed with its last words if it does not come up."""
+        """Returns when the service is ready. Raises DemoFailed with the end of its log if it does not start."""
         assert self._process is not None
         assert self._process.stdout is not None
         watchdog = threading.Timer(_READY_S, self._process.kill)
@@ -72,7 +72,7 @@ class Service:
             watchdog.cancel()
         if not line:
             self._process.wait()
-            raise DemoFailed(f"the service did not start:\n{self._last_words()}")
+            raise DemoFailed(f"the service did not start:\n{self._end_of_log()}")
         ready = json.loads(line)
         self.grpc_address, self.http_url = ready["grpc"], ready["http"]
 
@@ -80,10 +80,10 @@ class Service:
         """Raises DemoFailed if the process has ended."""
         assert self._process is not None
         if self._process.poll() is not None:
-            raise DemoFailed(f"the service ended with exit code {self._process.returncode}:\n{self._last_words()}")
+            raise DemoFailed(f"the service ended with exit code {self._process.returncode}:\n{self._end_of_log()}")
 
     def wait(self) -> None:
-        """Waits until the process ends, which it should not; a signal to us ends the wait with its exception."""
+        """Waits until the process ends, which raises DemoFailed. The exception of a signal ends the wait earlier."""
         assert self._process is not None
         self._process.wait()
         self.check()
@@ -96,11 +96,11 @@ class Service:
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self._process.terminate()  # the second signal forces, and takes PostgreSQL with it
+            self._process.terminate()  # a second signal forces the end, also of PostgreSQL
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-        # PostgreSQL outlives a service that was killed, so that the next one finds it running. Here is no next one.
+        # PostgreSQL outlives a service that was killed, so that the next service finds it running. Here, none comes.
         orphans = list(processes_of(self._cluster))
         for orphan in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -108,13 +108,13 @@ class Service:
         psutil.wait_procs(orphans, timeout=_ORPHANS_S)
 
     def tidy(self, *, keep_log: bool) -> None:
-        """Removes what is temporary; the log stays if somebody may want to read it."""
+        """Deletes temporary directories, except for the log if `keep_log` is true."""
         if not self.temporary:
             return
         for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - where PostgreSQL had its socket
             shutil.rmtree(Path(parent) / cluster_name(self._cluster), ignore_errors=True)
         shutil.rmtree(self.data_dir if keep_log else self.directory, ignore_errors=True)
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-_LAST_WORDS:]) or "(it said nothing)"
+        return "\n".join(lines[-_SHOWN_LOG_LINES:]) or "(its log is empty)"

@@ -33,7 +33,7 @@ class View(Protocol):
 
 
 def view_for(console: Console, *, ranks: int, steps: int) -> View:
-    """The view that fits what stdout is."""
+    """The view for this console: live on a terminal, plain lines elsewhere."""
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveView(console, ranks=ranks, steps=steps)
     return PlainView(console, ranks=ranks, steps=steps)
@@ -51,7 +51,7 @@ class LiveView:
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=10)
 
     def show(self, progress: Progress) -> None:
-        """Stores it for the next redraw."""
+        """Stores the progress for the next redraw."""
         if not self._latest:
             self._began = time.monotonic()
         self._latest[progress.rank] = progress
@@ -95,13 +95,13 @@ class LiveView:
         seconds = time.monotonic() - self._began
         text = Text(no_wrap=True, overflow="crop")
         if acknowledged:
-            text.append(f"{acknowledged:,} points stored, {acknowledged / seconds:,.0f} a second", style="bold")
+            text.append(f"{acknowledged:,} points stored, {acknowledged / seconds:,.0f} per second", style="bold")
         text.append("\nloss of rank 0 ", style="dim").append(sparkline(list(self._losses.values()), 50), style="cyan")
         return text
 
 
 class PlainView:
-    """A line whenever the slowest rank has done another fifth of its steps."""
+    """Prints a line whenever the slowest rank has done another fifth of its steps."""
 
     def __init__(self, console: Console, *, ranks: int, steps: int) -> None:
         self._console = console
@@ -111,7 +111,7 @@ class PlainView:
         self._told = 0
 
     def show(self, progress: Progress) -> None:
-        """Prints if it is time."""
+        """Prints a line if the slowest rank has done another fifth of its steps."""
         self._latest[progress.rank] = progress
         slowest = min(self._latest.values(), key=lambda one: one.step)
         fifths = slowest.step * _PLAIN_LINES // self._steps
@@ -134,7 +134,7 @@ class PlainView:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The values as a line of blocks, at most `width` long: each block is the mean of its share."""
+    """The values as a line of at most `width` block characters; the height of each shows the mean of some values."""
     if not values:
         return ""
     width = min(width, len(values))

@@ -20,7 +20,7 @@ from runstream_service.demo.model import Floats, Momentum, Outcome, Perceptron, 
 
 EXPERIMENT = "digits"
 HIDDEN, BATCH, RATE = 128, 32, 0.05
-LONGEST_GRADIENT = 10.0  # only a bad batch has a longer one
+LONGEST_GRADIENT = 10.0  # gradients are clipped to this norm; only a bad batch has a longer one
 TEST_EVERY = 100  # steps
 _PROGRESS_EVERY_S = 0.1
 _FLUSH_S = 30.0
@@ -28,7 +28,7 @@ _FLUSH_S = 30.0
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All of the training before a step. The same on every rank, since all apply the same updates."""
+    """The state of the training before a step. It is the same on every rank, since all apply the same updates."""
 
     step: int
     parameters: Floats
@@ -51,23 +51,23 @@ class Task:
 
     @property
     def attempt(self) -> int:
-        """How often the job had been restarted."""
+        """How often the job was restarted before."""
         return 0 if self.checkpoint is None else 1
 
     @property
     def first_step(self) -> int:
-        """Where this attempt begins."""
+        """The first step of this attempt."""
         return 0 if self.checkpoint is None else self.checkpoint.step
 
     @property
     def loses_its_node(self) -> bool:
-        """Whether this attempt does not come to its end."""
+        """Whether this attempt ends early because its node is lost."""
         return self.mishaps is not None and self.attempt == 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a rank. Accuracy and throughput are running means over about fifty steps; single values jump."""
+    """The progress of a rank. Loss, accuracy and throughput are running means over about fifty steps."""
 
     rank: int
     step: int
@@ -86,7 +86,7 @@ class Logged:
     values: dict[str, array[float]] = field(default_factory=dict)
 
     def add(self, metrics: Mapping[str, float], step: int) -> None:
-        """Notes one log() call."""
+        """Adds the points of one log() call."""
         for key, value in metrics.items():
             self.steps.setdefault(key, array("q")).append(step)
             self.values.setdefault(key, array("d")).append(value)
@@ -97,8 +97,8 @@ class Logged:
 
 @dataclass(frozen=True)
 class Finished:
-    """An attempt of a rank is over. Times are seconds since 1970: just before the first log(), and when all was
-    acknowledged. `checkpoint`: of an attempt that did not come to its end, where the next one begins."""
+    """The result of an attempt of a rank. `began` is just before the first log(), `ended` when all points were
+    acknowledged, both in seconds since 1970. `checkpoint`: where the next attempt begins, if this one ended early."""
 
     rank: int
     attempt: int
@@ -126,13 +126,13 @@ def work(task: Task, exchange: Exchange, reports: Connection) -> None:
     try:
         reports.send(_Rank(task, exchange, reports).train())
     except (KeyboardInterrupt, RanksGone, BrokenPipeError):
-        pass  # stopped; or another rank, or the parent, is gone: whoever began it has said why
+        pass  # stopped, or another rank or the parent has ended, which is reported there
     except Exception:
         reports.send(Failed(task.rank, traceback.format_exc()))
 
 
 class _NodeLost(Exception):
-    """Ends the first attempt of a demo with mishaps; its run handle says that the run has failed."""
+    """Ends the first attempt of a demo with mishaps. Its run handle reports the run as failed."""
 
 
 class _Rank:
@@ -175,7 +175,7 @@ class _Rank:
         if task.rank == 0 and task.attempt == 0:
             run.log_params({"hidden": HIDDEN, "batch_per_rank": BATCH, "rate": RATE, "steps": task.steps})
             run.set_tags({"source": "runstream demo", "ranks": task.ranks})
-        # All are up after this: the first step waits for nobody.
+        # After this, all ranks have started, so that the first step waits for none of them.
         self._exchange.mean(task.first_step - 1, task.rank, self._model.parameters)
         began = time.time()
         for step in self._steps():
@@ -219,7 +219,7 @@ class _Rank:
         return metrics
 
     def _learn(self, step: int) -> Outcome:
-        """Loss and gradient of the next batch."""
+        """The loss and the gradient of the next batch."""
         task, began = self._task, time.perf_counter()
         chosen = self._random.integers(0, len(task.shard), BATCH)
         batch = Samples(augmented(task.shard.images[chosen], self._random), task.shard.digits[chosen])

@@ -1,7 +1,7 @@
-"""The points of some runs on their way to the service, over streams of the ingest contract.
+"""Sends the points of runs to the service, over the streams of IngestService.
 
-A stream has one producer, whose id is derived from its run's. It is opened before the points of the run are read, and
-from then on nothing of an earlier process is stored.
+Each run has a stream with one producer, whose id is derived from the run's. The stream is opened before the run's
+points are read from the service; from then on, no points of an earlier import process are stored.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 _PRODUCERS = uuid.UUID("1f0d3c55-3f0b-4d52-9d0e-6a6d3a1f7c1b")  # the name space of derived producer ids
 _BATCH_POINTS = 8_192  # 230 KB
 _IN_FLIGHT_POINTS = 65_536  # sent and not acknowledged
-_ANSWER_S = 60.0  # how long the service may take for any progress
+_ANSWER_S = 60.0  # how long to wait for the next acknowledgement
 
 
 class RunStream:
-    """The stream of one run; used by one thread. Every method raises RunstreamError."""
+    """The stream of one run. Only one thread may use it. All methods raise RunstreamError."""
 
     def __init__(self, endpoint: Endpoint, run_id: str) -> None:
         self.run_id = run_id
@@ -56,7 +56,7 @@ class RunStream:
         self._thread = threading.Thread(target=self._run, name="import-stream", daemon=True)
 
     def __enter__(self) -> RunStream:
-        """Opens it: from here on, no other process writes to this run under this producer."""
+        """Opens the stream: from now on, no other process can write to this run with this producer."""
         request = ingest_pb2.Open(
             run_id=self.run_id, producer_id=self._producer, rank=MLFLOW_RANK, attempt=MLFLOW_ATTEMPT, first_unacked=1
         )
@@ -77,7 +77,7 @@ class RunStream:
         self._thread.join(_ANSWER_S)
 
     def send(self, points: Points) -> None:
-        """Takes points; waits while too many are not acknowledged."""
+        """Sends points; waits while too many are not acknowledged."""
         index = self._indexes.get(points.key)
         if index is None:
             index = self._indexes[points.key] = len(self._indexes)
@@ -89,7 +89,7 @@ class RunStream:
             self._send_waiting()
 
     def finish(self) -> None:
-        """Returns when everything is acknowledged."""
+        """Sends the last points, and returns when all are acknowledged."""
         self._send_waiting()
         with self._changed:
             self._wait(lambda: not self._open_batches)
@@ -123,7 +123,8 @@ class RunStream:
         self._outgoing.put(packed_pb2.PackedAppendRequest(batch=batch).SerializeToString())
 
     def _wait(self, until: Any) -> None:
-        """Waits with the lock, as long as there is progress."""
+        """Waits until `until()` is true; the caller holds the lock. Raises if the stream ends, or if nothing was
+        acknowledged for _ANSWER_S."""
         seen, since_s = self._committed, time.monotonic()
         while not until():
             if self._failure is not None or self._ended:
@@ -136,7 +137,7 @@ class RunStream:
                 raise _status.to_exception(failure, self._endpoint)
             self._changed.wait(1.0)
 
-    # The thread that reads answers. (gRPC reads `_messages` in one of its own.)
+    # The thread that reads responses. (gRPC iterates over `_messages` in another thread.)
 
     def _run(self) -> None:
         with channels().lease(self._endpoint, is_stream=True) as channel:

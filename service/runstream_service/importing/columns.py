@@ -1,4 +1,4 @@
-"""Points of a run that come row by row, kept metric by metric; and values of nested records."""
+"""Collects points that a source has row by row into columns, one set for each metric; and flattens nested values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
 
 
 class Columns:
-    """The points of one metric, 24 bytes each."""
+    """The points of one metric, in 24 bytes each."""
 
     def __init__(self) -> None:
         self._steps, self._times_us, self._values = array("q"), array("q"), array("d")
@@ -39,8 +39,9 @@ class Columns:
 
 
 def numbers(key: str, value: Any) -> Iterator[tuple[str, float]]:
-    """The numbers in what was logged under a key, each with its key; of nested mappings, the keys are joined by dots.
-    True and False are 1 and 0. Mappings with a `_type` are pictures, tables and the like, which have none."""
+    """The numbers in a value that was logged under a key, each with its own key: keys of nested mappings are joined
+    with dots. True and False are 1 and 0. Mappings with a `_type` are images, tables and so on, which have no
+    numbers."""
     if isinstance(value, int | float):
         yield key, _double(value)
     elif isinstance(value, str) and value in _NOT_FINITE:
@@ -51,7 +52,7 @@ def numbers(key: str, value: Any) -> Iterator[tuple[str, float]]:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested mappings, with their keys joined by dots. An empty mapping is a leaf."""
+    """The leaves of nested mappings, with their keys joined by dots. An empty mapping is a leaf."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             yield from flattened(value, f"{prefix}{key}.")
@@ -60,7 +61,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def text_of(value: Any) -> str:
-    """A param or a tag: texts as they are, everything else as JSON."""
+    """The text of a param or tag: strings as they are, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""Two kinds of database behind one interface: rows of a SELECT, in pieces. Read only; nothing is ever written."""
+"""Reads SQLite and PostgreSQL through one interface: the rows of a SELECT, in pieces. Nothing is ever written."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from runstream_service.importing.source import SourceError
 T = TypeVar("T")
 
 PIECE_ROWS = 32_768
-_BUSY_S = 60.0  # how long a writer of an SQLite database may keep it
+_BUSY_S = 60.0  # how long to wait while another process writes to an SQLite database
 
 Row = tuple[Any, ...]
 
 
 class SourceDatabase(Protocol):
-    """Statements have ? for parameters."""
+    """A database that is only read. Statements have ? for parameters. `columns`, `rows` and `pieces` raise
+    SourceError."""
 
-    name: str
-    directory: Path | None  # where it lies, if it is a file
+    name: str  # for people, without a password
+    directory: Path | None  # of the file, for SQLite
 
     def columns(self, table: str) -> set[str]:
-        """The columns of a table; none if it does not exist."""
+        """The names of a table's columns; empty if it does not exist."""
 
     def rows(self, statement: str, *parameters: Any) -> list[Row]:
         """All rows."""
@@ -40,12 +41,12 @@ class SourceDatabase(Protocol):
 
 
 def open_database(url: str) -> SourceDatabase:
-    """From an SQLAlchemy URL, as MLflow takes it. Raises ValueError, OSError."""
+    """Opens the database at an SQLAlchemy URL, such as MLflow takes. Raises ValueError, OSError."""
     return _Sqlite(url) if url.lower().startswith("sqlite") else _Postgres(url)
 
 
 class _Sqlite:
-    """A connection a thread, so that threads read at the same time."""
+    """Has a connection for each thread, so that threads can read at the same time."""
 
     def __init__(self, url: str) -> None:
         _, separator, place = url.partition("://")
@@ -97,7 +98,7 @@ class _Sqlite:
 
 
 class _Postgres:
-    """A pool of asyncpg in a thread with a loop; statements come from other threads."""
+    """Has a connection pool of asyncpg, and a thread with its event loop; other threads pass statements to it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -116,7 +117,7 @@ class _Postgres:
     async def _open(self) -> Any:
         import asyncpg
 
-        # Old rows do not change while they are read, and a reader must not keep a schema change of MLflow's waiting.
+        # No transaction spans statements: old rows do not change anyway, and MLflow's schema changes must not wait.
         settings = {"default_transaction_read_only": "on", "application_name": "runstream import"}
         return await asyncpg.create_pool(self._url, min_size=1, max_size=16, timeout=30, server_settings=settings)
 
@@ -155,7 +156,7 @@ class _Postgres:
 
 
 class _Cursor:
-    """A statement on a connection of its own; in a transaction, so that it is read piece by piece."""
+    """A statement on its own connection; in a transaction, as a cursor of PostgreSQL needs."""
 
     def __init__(self, pool: Any, statement: str, parameters: Sequence[Any]) -> None:
         self._pool, self._statement, self._parameters = pool, statement, parameters
@@ -182,6 +183,6 @@ class _Cursor:
 
 
 def _numbered(statement: str) -> str:
-    """? -> $1, $2: none of our statements has a ? in a text."""
+    """A statement with $1, $2 instead of ?. None of our statements has a ? in a string."""
     first, *rest = statement.split("?")
     return first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))

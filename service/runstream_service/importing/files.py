@@ -1,4 +1,4 @@
-"""Files of runs and models, from the source to the service's store."""
+"""Imports the artifact files of runs and models."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ if TYPE_CHECKING:
 
 
 class FileImporter:
-    """Safe to share between threads."""
+    """Imports files. Safe to share between threads."""
 
     def __init__(self, source: Source, target: Target, progress: Progress) -> None:
         self._source = source
         self._target = target
         self._progress = progress
 
-    def bring(self, owner: FileOwner, uri: str, label: str, *, is_new: bool, expected: bool) -> int:
-        """Brings the files of a run or model that are not there yet; `uri` is their place here. A file is stored as a
-        whole or not at all. `expected`: whether something says that there are some. Returns how many the source has;
-        -1 if it cannot say so."""
+    def import_files(self, owner: FileOwner, uri: str, label: str, *, is_new: bool, expected: bool) -> int:
+        """Uploads the files of a run or model that the service does not have yet. `uri` is their place in the service;
+        `expected`: whether the run or model should have files. Returns how many files the source has, or -1 if that is
+        not known. Raises RunstreamError only if a repetition can help."""
         try:
             there = {} if is_new else self._target.files(uri)
             count = 0
             for file in self._source.files(owner):
                 count += 1
-                self._bring_file(owner, file, uri, there.get(file.path), label)
+                self._import_file(owner, file, uri, there.get(file.path), label)
         except PlaceMissing as error:
             if expected:
-                self._progress.problem(f"{label}: its files are gone: {error}", about=f"expected {error.place}")
+                self._progress.problem(f"{label}: its files are missing: {error}", about=f"expected {error.place}")
             else:
-                self._progress.note(f"no files were brought: {error}", about=error.place)
+                self._progress.note(f"no files were imported: {error}", about=error.place)
             return -1
         except SourceError as error:
-            self._progress.problem(f"{label}: its files are missing: {error}", about=str(error))
+            self._progress.problem(f"{label}: its files cannot be read: {error}", about=str(error))
             return -1
         except errors.RunstreamError as error:
             if error.retryable:
                 raise
-            self._progress.problem(f"{label}: its files were not brought: {error}")
+            self._progress.problem(f"{label}: its files were not imported: {error}")
             return -1
         return count
 
-    def _bring_file(self, owner: FileOwner, file: SourceFile, uri: str, there: int | None, label: str) -> None:
+    def _import_file(self, owner: FileOwner, file: SourceFile, uri: str, there: int | None, label: str) -> None:
         if there is not None:
             if there != file.size:
                 self._progress.problem(
                     f"{label}: its file {file.path} has {there:,} bytes here, and {file.size:,} in the source; it "
-                    "stays so"
+                    "was left unchanged"
                 )
             self._progress.add("files", is_new=False)
             return
@@ -66,7 +66,7 @@ class FileImporter:
         try:
             self._target.upload(uri, file.path, content, file.size)
         except (SourceError, errors.RunstreamError) as error:
-            self._progress.problem(f"{label}: its file {file.path} was not brought: {error}")
+            self._progress.problem(f"{label}: its file {file.path} was not imported: {error}")
             return
         self._progress.add("files")
         self._progress.add("bytes", file.size)

@@ -1,4 +1,5 @@
-"""JSON over HTTP, to the service and to servers that are imported from. Failures that may pass are repeated."""
+"""JSON over HTTP, to the service and to the servers that are sources. Calls are repeated after failures that may be
+temporary."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from runstream._backoff import Backoff
 
 T = TypeVar("T")
 
-PATIENCE_S = 300.0  # how long the same call is repeated while the other side is away
-_SILENT_S = 120.0  # how long an answer may take for its next byte
+PATIENCE_S = 300.0  # how long a call is repeated while the other side is not reachable
+_SILENT_S = 120.0  # how long to wait for the next byte of a response
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _MESSAGE_CHARACTERS = 500
 _KINDS: Mapping[int, type[errors.RunstreamError]] = {
@@ -32,7 +33,8 @@ _KINDS: Mapping[int, type[errors.RunstreamError]] = {
 
 
 def with_retries(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """What `action` returns; repeated while it raises a RunstreamError that says that a retry can help."""
+    """Calls `action` until it returns, and returns its result. Repeats it for up to `patience_s` seconds while it
+    raises a RunstreamError that says that a retry can help; raises the last error."""
     backoff, give_up_s = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S), time.monotonic() + patience_s
     while True:
         try:
@@ -68,22 +70,22 @@ class Http:
         )
 
     def get(self, path: str, /, **query: Any) -> Any:
-        """The answer to a GET, decoded."""
+        """The decoded response to a GET."""
         return self._with_retries(lambda: self._json("GET", path, params=_query(query)))
 
     def post(self, path: str, body: Mapping[str, Any], method: str = "POST") -> Any:
-        """The answer to a POST, decoded. The call must be one that may be repeated."""
+        """The decoded response to a POST or another method. The call must be idempotent, since it may be repeated."""
         headers = {"content-type": "application/json"}
         return self._with_retries(lambda: self._json(method, path, content=orjson.dumps(body), headers=headers))
 
     def put(self, path: str, chunks: Callable[[], Iterator[bytes]], size: int) -> None:
-        """Uploads a body of this size; `chunks` begins it anew for each try."""
+        """Uploads a body of `size` bytes; `chunks` returns its pieces from the beginning, for each attempt."""
         headers = {"content-length": str(size)}
         self._with_retries(lambda: self._json("PUT", path, content=chunks(), headers=headers))
 
     @contextmanager
     def download(self, path: str, /, **query: Any) -> Iterator[Iterator[bytes]]:
-        """The body of a GET, piece by piece."""
+        """The body of the response to a GET, in pieces. Not repeated after failures."""
         with self._failures(path), self._client.stream("GET", self.base_url + path, params=_query(query)) as response:
             if response.status_code >= 400:
                 response.read()
@@ -91,7 +93,7 @@ class Http:
             yield response.iter_bytes(1 << 20)
 
     def _with_retries(self, action: Callable[[], T]) -> T:
-        """A wrong address is to be said at once: nothing is repeated before there was an answer."""
+        """Nothing is repeated before the first response, so that a wrong address is reported at once."""
         if self._has_answered:
             return with_retries(action)
         answer = action()
@@ -126,14 +128,15 @@ class Http:
 
 
 def decoded(content: bytes) -> Any:
-    """JSON, also with the literals NaN and Infinity, which some routes of MLflow's server send. Raises ServiceError."""
+    """Decodes JSON, including the literals NaN and Infinity, which some routes of MLflow's server send. Raises
+    ServiceError."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         try:
             return json.loads(content)
         except ValueError as error:
-            raise errors.ServiceError(f"an answer that is no JSON: {content[:200]!r}") from error
+            raise errors.ServiceError(f"the response is not JSON: {content[:200]!r}") from error
 
 
 def _query(query: Mapping[str, Any]) -> list[tuple[str, str | int | float | bool | None]]:
@@ -151,8 +154,9 @@ def _check(response: httpx2.Response, path: str) -> None:
     message, code = response.text[:_MESSAGE_CHARACTERS], ""
     try:
         answer = orjson.loads(response.content)
-        told = answer.get("error", answer)  # the page's form, or MLflow's
-        message, code = str(told.get("message", message)), str(told.get("code") or answer.get("error_code") or "")
+        described = answer.get("error", answer)  # the form of the web API, or that of MLflow
+        message = str(described.get("message", message))
+        code = str(described.get("code") or answer.get("error_code") or "")
     except (orjson.JSONDecodeError, AttributeError):
         pass
     kind = _KINDS.get(status) or (errors.Unavailable if status >= 500 else errors.InvalidArgument)

@@ -1,4 +1,4 @@
-"""All of a source, one experiment after the other; runs in some threads."""
+"""Imports a whole source, one experiment after the other; the runs of an experiment in several threads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is wanted. `experiments`: the names of some; none: all, with the registry. `checksum`: a comparison reads
-    files, rather than their sizes alone."""
+    """What to import. `experiments`: their names; empty means all, and the registry. `deleted`: import deleted runs,
+    models and experiments as well. `parallel`: the number of threads. `checksum`: a comparison reads files, instead of
+    only their sizes."""
 
     experiments: Sequence[str] = ()
     deleted: bool = False
@@ -34,14 +35,15 @@ class Options:
     checksum: bool = False
 
     def chosen(self, found: Sequence[SourceExperiment]) -> list[SourceExperiment]:
-        """Those of a source's experiments that are wanted. Raises ValueError for a name that it does not have."""
+        """The experiments of a source that should be imported. Raises ValueError if the source lacks one of the
+        names."""
         if missing := set(self.experiments) - {one.name for one in found}:
             raise ValueError(f"--experiment {sorted(missing)[0]!r}: the source has no experiment of this name")
         return [one for one in found if not self.experiments or one.name in self.experiments]
 
 
 class Importer:
-    """`run` brings everything once."""
+    """Imports what the options choose; call `run` once."""
 
     def __init__(self, source: Source, target: Target, progress: Progress, options: Options) -> None:
         self._source = source
@@ -55,17 +57,22 @@ class Importer:
         self._fatal: BaseException | None = None
 
     def run(self) -> None:
-        """Raises RunstreamError if the service takes nothing at all, and ValueError if the source cannot be read."""
+        """Imports everything. What fails for one run, model or file becomes a problem of the progress.
+
+        Raises:
+            RunstreamError: if the service cannot be reached, or refuses everything.
+            ValueError, SourceError: if the source cannot be read.
+        """
         chosen = self._options.chosen(self._source.experiments())
         self._progress.expected_runs = None if self._options.experiments else self._source.run_count()
-        # At most two groups a thread are in memory.
+        # At most two groups for each thread are in memory.
         room = threading.BoundedSemaphore(2 * self._options.parallel)
         with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="import") as pool:
             try:
                 for experiment in chosen:
-                    self._bring_experiment(experiment, pool, room)
+                    self._import_experiment(experiment, pool, room)
                 if not self._options.experiments and self._fatal is None:
-                    self._models.bring_registry()
+                    self._models.import_registry()
             except BaseException:
                 self._stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -73,7 +80,7 @@ class Importer:
         if self._fatal is not None:
             raise self._fatal
 
-    def _bring_experiment(
+    def _import_experiment(
         self, experiment: SourceExperiment, pool: ThreadPoolExecutor, room: threading.BoundedSemaphore
     ) -> None:
         if experiment.deleted and not self._options.deleted:
@@ -94,7 +101,7 @@ class Importer:
             if (here := target.tags.get(key, "")) != value:
                 self._progress.problem(
                     f"experiment {experiment.name!r}: its tag {key!r} is {here[:80]!r} here, not {value[:80]!r}; it "
-                    "stays so"
+                    "was left unchanged"
                 )
         pending: set[Future[None]] = set()
         for group in groups_of(self._wanted(experiment), self._source.runs_at_once):
@@ -102,7 +109,7 @@ class Importer:
             if self._fatal is not None:
                 room.release()
                 break
-            future = pool.submit(self._bring_group, group, target)
+            future = pool.submit(self._import_group, group, target)
             future.add_done_callback(lambda _: room.release())
             pending = {one for one in pending if not one.done()} | {future}
         for future in pending:
@@ -113,7 +120,7 @@ class Importer:
             if model.deleted and not self._options.deleted:
                 self._progress.leave_out("deleted logged models")
             else:
-                self._models.bring_model(model, target)
+                self._models.import_model(model, target)
         if experiment.deleted:
             self._target.delete_experiment(target.experiment_id)
 
@@ -125,25 +132,21 @@ class Importer:
                 continue
             yield run
 
-    def _bring_group(self, runs: Sequence[SourceRun], experiment: TargetExperiment) -> None:
+    def _import_group(self, runs: Sequence[SourceRun], experiment: TargetExperiment) -> None:
         if self._stopped.is_set() or self._fatal is not None:
             return
         try:
-            self._runs.bring(runs, experiment)
+            self._runs.import_runs(runs, experiment)
         except (SourceError, errors.RunstreamError) as error:
             which = runs[0].run_id if len(runs) == 1 else f"{runs[0].run_id} and {len(runs) - 1} more"
             if isinstance(error, errors.PermissionDenied) or (
                 isinstance(error, errors.RunstreamError) and error.retryable and error.reason != "FENCED"
             ):
-                self._fatal = error  # the next run would meet the same
+                self._fatal = error  # the next run would fail in the same way
                 return
-            what = (
-                "another import writes to it at the moment"
-                if getattr(error, "reason", "") == "FENCED"
-                else describe(error)
-            )
-            self._progress.problem(f"run {which}: not brought as a whole: {what}")
-        except BaseException as error:  # a bug: said by the thread that waits
+            what = "another import is writing to it" if getattr(error, "reason", "") == "FENCED" else describe(error)
+            self._progress.problem(f"run {which}: not imported completely: {what}")
+        except BaseException as error:  # a bug, which `run` raises
             self._fatal = error
         finally:
             self._progress.run_seen(len(runs))

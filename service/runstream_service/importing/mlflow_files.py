@@ -39,7 +39,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class MlflowFiles(Source):
-    """A source; see Source."""
+    """A source of an import: see Source for its methods."""
 
     runs_at_once = 1
 
@@ -194,21 +194,31 @@ def _runs_in(place: Path) -> Iterator[Path]:
 
 
 def _read_metric(run_id: str, key: str, path: Path) -> Iterator[Points]:
-    """Lines of time, value and step; those of early versions have no step, those of a dataset have two fields more."""
-    with open(path, encoding="utf-8") as file:
-        number = 0
-        while lines := list(islice(file, _PIECE_POINTS)):
-            try:
-                rows = [line.split() for line in lines]
-                columns = (
-                    np.array([int(row[2]) if len(row) > 2 else 0 for row in rows if row], np.int64),
-                    np.array([int(row[0]) for row in rows if row], np.int64) * 1_000,
-                    np.array([float(row[1]) for row in rows if row], np.float64),
-                )
-            except (ValueError, IndexError) as error:
-                raise SourceError(f"{path}: a line after {number} is no point: {error}") from error
-            number += len(lines)
-            yield Points(run_id, key, columns[0], columns[1], finite_or_not(columns[2]))
+    """The points in a file of lines with time, value and step. Early versions wrote no step; a metric on a dataset has
+    two more fields. Raises SourceError."""
+    number = 0
+    for lines in _pieces_of_lines(path):
+        try:
+            rows = [line.split() for line in lines]
+            columns = (
+                np.array([int(row[2]) if len(row) > 2 else 0 for row in rows if row], np.int64),
+                np.array([int(row[0]) for row in rows if row], np.int64) * 1_000,
+                np.array([float(row[1]) for row in rows if row], np.float64),
+            )
+        except (ValueError, IndexError, OverflowError) as error:
+            raise SourceError(f"{path}: a line after line {number:,} is not a point: {error}") from error
+        number += len(lines)
+        yield Points(run_id, key, columns[0], columns[1], finite_or_not(columns[2]))
+
+
+def _pieces_of_lines(path: Path) -> Iterator[list[str]]:
+    """The lines of a file in pieces of at most _PIECE_POINTS. Raises SourceError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            while lines := list(islice(file, _PIECE_POINTS)):
+                yield lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
 
 
 def _outputs(path: Path) -> list[ModelOutput]:
@@ -237,16 +247,20 @@ def _logged_model(experiment: SourceExperiment, path: Path) -> SourceModel:
 
 
 def _model_metrics(key: str, path: Path) -> Iterator[ImportedMetric]:
-    """Lines of time, value, step and run, and of a dataset's name and digest."""
-    for line in _read_text(path).splitlines():
-        time, value, step, run_id, *dataset = line.split()
-        name, digest = dataset if len(dataset) == 2 else ("", "")
-        yield ImportedMetric(
-            run_id=run_id,
-            key=key,
-            value=float(value),
-            time_unix_us=unix_us(time),
-            step=int(step),
-            dataset_name=name,
-            dataset_digest=digest,
-        )
+    """The metrics of a logged model in a file of lines with time, value, step and run, and maybe a dataset's name and
+    digest. Raises SourceError."""
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
+        try:
+            time, value, step, run_id, *dataset = line.split()
+            name, digest = dataset if len(dataset) == 2 else ("", "")
+            yield ImportedMetric(
+                run_id=run_id,
+                key=key,
+                value=float(value),
+                time_unix_us=unix_us(time),
+                step=int(step),
+                dataset_name=name,
+                dataset_digest=digest,
+            )
+        except (ValueError, OverflowError) as error:
+            raise SourceError(f"{path}: line {number:,} is not a metric: {error}") from error

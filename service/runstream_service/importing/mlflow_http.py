@@ -1,8 +1,8 @@
-"""A running MLflow server, over its REST API. It is read with the routes that bring most at once:
+"""Reads a running MLflow server over its REST API, with the routes that return most in one response:
 
 - runs/search has a thousand runs with their params, tags and the keys of their metrics.
 - get-history-bulk, the route of its page, has one metric of up to a hundred runs, 25,000 points at most, and costs the
-  server less a point than get-history. What is longer comes page by page from get-history.
+  server less for each point than get-history. Longer metrics are read page by page from get-history.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ RUN_NAME = "mlflow.runName"
 
 
 class MlflowServer(Source):
-    """A source; see Source. Credentials are those that MLflow's own client takes from the environment."""
+    """A source of an import: see Source for its methods. Credentials come from the environment variables of MLflow's
+    client."""
 
     runs_at_once = 20
 
     def __init__(self, url: str) -> None:
-        """Raises ValueError if there is no MLflow server."""
+        """Raises ValueError if there is no MLflow server at `url`."""
         self._http = _connect(url)
         self._url = self._http.base_url
         self._pages_history = True
@@ -62,7 +63,7 @@ class MlflowServer(Source):
             self._version = self._ask_version()
         except errors.RunstreamError as error:
             self._http.close()
-            raise ValueError(f"{self._url}: no MLflow server answers there: {error}") from error
+            raise ValueError(f"{self._url}: no MLflow server responds there: {error}") from error
 
     def describe(self) -> str:
         return f"the MLflow server {self._url} ({self._version or 'of an unknown version'})"
@@ -89,7 +90,7 @@ class MlflowServer(Source):
             "experiment_ids": [experiment.source_id],
             "run_view_type": "ALL",
             "max_results": _PAGE,
-            "order_by": ["attributes.start_time ASC"],  # so that runs that begin meanwhile come last
+            "order_by": ["attributes.start_time ASC"],  # so that runs that start during the import come last
         }
         while True:
             answer = self._call("POST", f"{_API}/runs/search", body)
@@ -120,11 +121,11 @@ class MlflowServer(Source):
             body["page_token"] = answer["next_page_token"]
 
     def registered_models(self) -> Iterator[SourceRegisteredModel]:
-        # Models alone, and prompts alone: a search without a filter leaves out prompts.
+        # One search for models and one for prompts: a search without a filter leaves out prompts.
         for filter_ in ("", "tags.`mlflow.prompt.is_prompt` = 'true'"):
             query = {"max_results": _PAGE, **({"filter": filter_} if filter_ else {})}
             for one in self._pages(f"{_API}/registered-models/search", "registered_models", **query):
-                # Searches leave out aliases.
+                # Searches do not return aliases.
                 model = self._call("GET", f"{_API}/registered-models/get", {"name": one["name"]})["registered_model"]
                 yield self._registered_model(model)
 
@@ -171,7 +172,8 @@ class MlflowServer(Source):
     # Points.
 
     def _points_of(self, key: str, run_ids: Sequence[str]) -> Iterator[Points]:
-        """One metric of some runs. An answer that is full may be cut: then half as many are asked for."""
+        """The points of one metric of some runs. A response with the maximum number of points may lack some: then the
+        request is repeated for each half of the runs."""
         if not self._pages_history:
             for run_id in run_ids:
                 yield from self._history(key, run_id)

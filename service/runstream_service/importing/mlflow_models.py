@@ -1,4 +1,5 @@
-"""Inputs, logged models and the registry in a database of MLflow. Versions without these tables have none of them."""
+"""Reads inputs, logged models and the registry from a database of MLflow. Early versions lack these tables, which
+counts as empty."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from runstream_service.importing.records import (
 )
 
 DEFAULT_WORKSPACE = "default"
-DELETED_STAGE = "Deleted_Internal"  # of versions that were deleted, whose rows stay
+DELETED_STAGE = "Deleted_Internal"  # of deleted versions, whose rows MLflow keeps
 _STATUSES = {1: "pending", 2: "ready", 3: "failed"}
 _PAGE = 200
 
 
 class Inputs:
-    """What some runs read and made, by their ids."""
+    """The datasets and models that some runs read, and the models that they made, by run id."""
 
     def __init__(self, database: SourceDatabase, run_ids: Sequence[str]) -> None:
         self.datasets: dict[str, list[DatasetInput]] = {}
@@ -69,7 +70,7 @@ class Inputs:
 
 
 def read_logged_models(database: SourceDatabase, experiment: SourceExperiment) -> Iterator[SourceModel]:
-    """The logged models of an experiment."""
+    """The logged models of an experiment, including deleted ones. Raises SourceError."""
     if not database.columns("logged_models"):
         return
     statement = (
@@ -135,7 +136,7 @@ def _metrics(database: SourceDatabase, ids: Sequence[str]) -> dict[str, list[Imp
 
 
 def read_registered_models(database: SourceDatabase) -> Iterator[SourceRegisteredModel]:
-    """The registry."""
+    """All registered models with their versions. Raises SourceError."""
     columns = database.columns("registered_models")
     if not columns:
         return

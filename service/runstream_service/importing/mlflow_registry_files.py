@@ -1,4 +1,4 @@
-"""The registry in MLflow's file store: mlruns/models."""
+"""Reads the registry in MLflow's file store, the directory mlruns/models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VERSION = "version-"
 def read_registered_models(
     root: Path, read_meta: Callable[[Path], Mapping[str, Any]], read_entries: Callable[[Path], dict[str, str]]
 ) -> Iterator[SourceRegisteredModel]:
-    """All models below `root`, with their versions. Raises SourceError."""
+    """All registered models below `root`, with their versions. Raises SourceError."""
     for place in sorted(root.iterdir()) if root.is_dir() else ():
         if not (place / "meta.yaml").is_file():
             continue

@@ -1,5 +1,5 @@
-"""The database of an MLflow server, read by SQL: its own store takes a row at a time through its ORM, and refuses every
-database but those of its own version. Here, tables and columns that a version does not have count as empty."""
+"""Reads the database of an MLflow server with SQL. MLflow's own store would read rows one by one through its ORM, and
+refuses databases of other versions. Here, tables and columns that a version does not have count as empty."""
 
 from __future__ import annotations
 
@@ -42,21 +42,25 @@ RUN_NAME = "mlflow.runName"
 
 
 class MlflowDatabase(Source):
-    """A source; see Source."""
+    """A source of an import: see Source for its methods."""
 
     runs_at_once = 1
 
     def __init__(self, database: SourceDatabase, artifacts: str = "") -> None:
-        """`artifacts`: where `mlflow-artifacts:/` leads. Raises ValueError for a database that is none of MLflow's, or
-        of a version that is too old."""
+        """`artifacts`: the place to which `mlflow-artifacts:/` refers. Raises ValueError if it is not a database of
+        MLflow, or of a version that is too old."""
         self._database = database
         self._files = SourceFiles(database.directory, artifacts)
         for table, needed in _NEEDED.items():
             missing = needed - database.columns(table)
             if missing:
-                what = f"no column {sorted(missing)[0]!r}" if len(missing) < len(needed) else "no such table"
+                what = (
+                    f"column {sorted(missing)[0]!r} in table {table!r}"
+                    if len(missing) < len(needed)
+                    else f"table {table!r}"
+                )
                 raise ValueError(
-                    f"{database.name}: {what} in {table!r}, so it is no database of MLflow 1.2 or later; upgrade an "
+                    f"{database.name}: there is no {what}, so it is not a database of MLflow 1.2 or later; upgrade an "
                     "older one with `mlflow db upgrade`"
                 )
 
@@ -137,7 +141,7 @@ class MlflowDatabase(Source):
         self._database.close()
 
     def _entries(self, table: str, owner: str, owners: Sequence[Any] | None = None) -> dict[Any, dict[str, str]]:
-        """Params or tags by their owner."""
+        """Params or tags by the id of the run, experiment or model that has them."""
         if not {owner, "key", "value"} <= self._database.columns(table):
             return {}
         where = "" if owners is None else f"WHERE {owner} IN ({', '.join('?' * len(owners))})"
@@ -165,7 +169,7 @@ def _run(experiment: SourceExperiment, row: Row, params: dict[str, str], tags: d
 
 
 def _points(run_id: str, rows: Sequence[Row]) -> Iterator[Points]:
-    """Rows that are ordered by their key, as columns."""
+    """The points in rows that are ordered by key, as columns."""
     keys, *columns = zip(*rows, strict=True)
     times, steps = (np.array(column, np.int64) for column in columns[:2])
     values = finite_or_not(np.array(columns[2], np.float64), np.array(columns[3], np.bool_))

@@ -1,4 +1,4 @@
-"""Logged models and the registry, from the source to the service."""
+"""Imports logged models and registered models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODEL_URI = re.compile(r"models:/(m-[0-9a-f]{32})")
 
 
 class ModelImporter:
-    """Used by one thread."""
+    """Imports logged models and the registry. Only one thread may use it."""
 
     def __init__(self, source: Source, target: Target, files: FileImporter | None, progress: Progress) -> None:
         self._source = source
@@ -30,8 +30,9 @@ class ModelImporter:
         self._files = files
         self._progress = progress
 
-    def bring_model(self, model: SourceModel, experiment: TargetExperiment) -> None:
-        """A logged model with its files. Raises RunstreamError that may pass."""
+    def import_model(self, model: SourceModel, experiment: TargetExperiment) -> None:
+        """Imports a logged model with its files. Raises RunstreamError only if a repetition can help; other errors
+        become problems of the progress."""
         label = f"logged model {model.model_id} ({model.name[:80]!r})"
         try:
             answer = self._target.logged_model(model, experiment.experiment_id)
@@ -43,18 +44,20 @@ class ModelImporter:
         self._compare(label, "tag", model.tags, answer["tags"])
         if answer["metrics"] < len(model.metrics):
             left = len(model.metrics) - answer["metrics"]
-            self._progress.problem(f"{label}: {left:,} of its metrics are of runs that are not here")
+            self._progress.problem(f"{label}: {left:,} of its metrics are of runs that this service does not have")
         if self._files is not None:
             owner = FileOwner("model", model.model_id, model.artifact_uri)
             is_ready = model.status == "ready"
-            count = self._files.bring(owner, answer["artifact_uri"], label, is_new=answer["created"], expected=is_ready)
+            count = self._files.import_files(
+                owner, answer["artifact_uri"], label, is_new=answer["created"], expected=is_ready
+            )
             if not count and is_ready:
-                self._progress.problem(f"{label}: its files are gone: there are none at {model.artifact_uri}")
+                self._progress.problem(f"{label}: its files are missing: there are none at {model.artifact_uri}")
         if model.deleted:
             self._target.delete_model(model.model_id)
 
-    def bring_registry(self) -> None:
-        """All registered models. Raises RunstreamError that may pass, SourceError."""
+    def import_registry(self) -> None:
+        """Imports all registered models. Raises SourceError; RunstreamError only if a repetition can help."""
         waiting = []
         for model in self._source.registered_models():
             label = f"registered model {model.name[:80]!r}"
@@ -69,11 +72,11 @@ class ModelImporter:
                 if version.source.startswith("models:/") and not _MODEL_URI.match(version.source):
                     waiting.append((replace(model, versions=()), version))
                 else:
-                    self._bring_version(model, version)
+                    self._import_version(model, version)
         for model, version in waiting:
-            self._bring_version(model, version)
+            self._import_version(model, version)
 
-    def _bring_version(self, model: SourceRegisteredModel, version: SourceVersion) -> None:
+    def _import_version(self, model: SourceRegisteredModel, version: SourceVersion) -> None:
         label = f"version {version.version} of the registered model {model.name[:80]!r}"
         aliases = sorted(alias for alias, number in model.aliases.items() if number == version.version)
         try:
@@ -84,16 +87,23 @@ class ModelImporter:
             return
         self._progress.add("model versions", is_new=answer["created"])
         if answer["source"] != source:
-            self._progress.problem(f"{label}: its source is {answer['source']!r} here, not {source!r}; it stays so")
+            self._progress.problem(
+                f"{label}: its source is {answer['source']!r} here, not {source!r}; it was left unchanged"
+            )
         if answer["stage"] != version.stage:
-            self._progress.problem(f"{label}: its stage is {answer['stage']} here, not {version.stage}; it stays so")
+            self._progress.problem(
+                f"{label}: its stage is {answer['stage']} here, not {version.stage}; it was left unchanged"
+            )
         for alias in aliases:
             if alias not in answer["aliases"]:
-                self._progress.problem(f"{label}: the alias {alias!r} points at another version here; it stays so")
+                self._progress.problem(
+                    f"{label}: the alias {alias!r} points at another version here; it was left unchanged"
+                )
         self._compare(label, "tag", version.tags, answer["tags"])
 
     def _place(self, version: SourceVersion) -> tuple[str, str | None]:
-        """The source of a version as it is here, and the logged model that it is in. Raises NotFound."""
+        """The URI of a version's files in this service, and the id of the logged model to which they belong, if any.
+        Raises NotFound."""
         source = version.source
         if found := _MODEL_URI.fullmatch(source):
             return source, found[1]
@@ -108,10 +118,10 @@ class ModelImporter:
         for key, value in wanted.items():
             if (here := there.get(key, "")) != value:
                 self._progress.problem(
-                    f"{label}: its {kind} {key!r} is {here[:80]!r} here, not {value[:80]!r}; it stays so"
+                    f"{label}: its {kind} {key!r} is {here[:80]!r} here, not {value[:80]!r}; it was left unchanged"
                 )
 
     def _refused(self, label: str, error: errors.RunstreamError) -> None:
         if error.retryable:
             raise error
-        self._progress.problem(f"{label}: not brought: {error}")
+        self._progress.problem(f"{label}: not imported: {error}")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from runstream._masking import mask_secrets
 
-MAX_KEPT = 1_000  # lines; beyond them, problems are counted alone
+MAX_KEPT = 1_000  # lines of problems and of notes; further ones are only counted
 
 
 @dataclass
 class Progress:
-    """What was done. `counts` has what was `new`, and what `was there`, by its kind."""
+    """What an import has done so far. The counters have kinds such as "runs" as keys: `new` counts what was imported,
+    `found` what the service already had."""
 
     new: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
@@ -27,23 +28,23 @@ class Progress:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, kind: str, count: int = 1, *, is_new: bool = True) -> None:
-        """Counts things of a kind, such as runs."""
+        """Adds to the count of a kind, such as "runs"."""
         with self._lock:
             (self.new if is_new else self.found)[kind] += count
 
     def leave_out(self, kind: str, count: int = 1) -> None:
-        """Counts what is not brought, on purpose."""
+        """Counts what is not imported on purpose, such as deleted runs."""
         with self._lock:
             self.left_out[kind] += count
 
     def run_seen(self, count: int = 1) -> None:
-        """Some runs are dealt with."""
+        """Counts runs that are done, whether they were imported or not."""
         with self._lock:
             self.seen_runs += count
 
     def problem(self, line: str, about: str = "") -> None:
-        """Something of the source is not at the service, or is another thing there. What is `about` the same is said
-        once, and counted."""
+        """Records that something in the source is missing in the service, or different there. Of problems with the same
+        `about`, only the first is kept; all are counted."""
         line = mask_secrets(line)
         with self._lock:
             if about:
@@ -56,7 +57,8 @@ class Progress:
                 self.problems.append(line)
 
     def note(self, line: str, about: str = "") -> None:
-        """Something to know that is no failure; what is `about` the same is said once."""
+        """Records something that users should know and that is not a failure. Of notes with the same `about`, only the
+        first is kept."""
         with self._lock:
             if about:
                 self._said[about] += 1

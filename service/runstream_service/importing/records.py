@@ -1,4 +1,4 @@
-"""What sources bring. Times are microseconds since 1970; 0: it is not known."""
+"""The types in which sources return what they have. Times are microseconds since 1970, or 0 if they are not known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceExperiment(ImportedExperiment):
-    """An experiment. `source_id` is its id in the source."""
+    """An experiment; `source_id` is its id in the source."""
 
     source_id: str
     deleted: bool = False
@@ -27,7 +27,7 @@ class SourceExperiment(ImportedExperiment):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRun:
-    """A run with its params and tags; `status` in upper case, `name` empty if it has none."""
+    """A run with its params and tags, without its points. `status` is in upper case; `name` may be empty."""
 
     run_id: str
     experiment_id: str  # in the source
@@ -40,7 +40,7 @@ class SourceRun:
     artifact_uri: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()  # of its metrics, where the source tells them with the run
+    keys: tuple[str, ...] = ()  # of its metrics, if the source returns them with the run
     datasets: Sequence[DatasetInput] = ()
     models_in: Sequence[str] = ()
     models_out: Sequence[ModelOutput] = ()
@@ -72,21 +72,22 @@ class SourceVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRegisteredModel(ImportedRegisteredModel):
-    """A registered model with its versions; `aliases` by their names."""
+    """A registered model with its versions; `aliases` has the version number of each alias."""
 
     aliases: Mapping[str, int] = field(default_factory=dict)
     versions: Sequence[SourceVersion] = ()
 
 
 class SourceFile(NamedTuple):
-    """A file of a run or model: its path below their artifacts, and its size in bytes."""
+    """An artifact file of a run or model: its path below their artifacts, and its size in bytes."""
 
     path: str
     size: int
 
 
 class FileOwner(NamedTuple):
-    """Whose files: `kind` is run or model; `uri` is where the source says that they are."""
+    """The run or model that has some files: `kind` is "run" or "model", and `uri` is where the source says that the
+    files are."""
 
     kind: str
     owner_id: str
@@ -94,7 +95,7 @@ class FileOwner(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Points of one metric, in columns of one length, in any order."""
+    """Points of one metric of a run in any order, as three columns of the same length."""
 
     run_id: str
     key: str
@@ -107,8 +108,8 @@ class Points(NamedTuple):
 
 
 def finite_or_not(values: Floats, is_nan: NDArray[np.bool_] | None = None) -> Floats:
-    """Values as they were logged, from what a database of MLflow keeps: NaN is a column of its own there, and the
-    infinities are the greatest and the least double."""
+    """The values as they were logged, from those in a database of MLflow. There, NaN is in a separate column, and the
+    infinities are stored as the largest and the smallest double."""
     if is_nan is not None and is_nan.any():
         values = np.where(is_nan, np.nan, values)
     far = np.abs(values) == LARGEST
@@ -116,5 +117,5 @@ def finite_or_not(values: Floats, is_nan: NDArray[np.bool_] | None = None) -> Fl
 
 
 def unix_us(unix_ms: int | float | str | None) -> int:
-    """From the milliseconds of MLflow."""
+    """Microseconds since 1970 from the milliseconds of MLflow; 0 for none."""
     return int(unix_ms) * 1_000 if unix_ms else 0

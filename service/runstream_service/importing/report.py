@@ -1,4 +1,4 @@
-"""How far an import is: a bar on a terminal, a line a minute elsewhere."""
+"""Shows the progress of an import: as a bar on a terminal, otherwise as a line every minute."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _EVERY_S, _PLAIN_EVERY_S = 0.2, 60.0
 
 
 class Report:
-    """Shows `progress` while it is entered. All of it goes to stderr."""
+    """Shows `progress` on stderr while its context is entered."""
 
     def __init__(self, progress: Progress, verb: str = "") -> None:
-        """`verb`: what is done with runs, if it is not bringing them."""
+        """`verb`: what is done with the runs, such as "compared"; empty for an import."""
         self._progress = progress
         self._verb = verb
         self._console = Console(stderr=True, highlight=False)
@@ -63,4 +63,4 @@ class Report:
         points = progress.new["points"]
         rate = points / max(0.1, time.monotonic() - self._begun_s)
         problems = f", {progress.problem_count:,} problems" if progress.problem_count else ""
-        return f"{points:,} points new ({rate:,.0f}/s), {progress.found['points']:,} there{problems}"
+        return f"{points:,} new points ({rate:,.0f}/s), {progress.found['points']:,} already there{problems}"

@@ -1,4 +1,4 @@
-"""One run, or some, from the source to the service."""
+"""Imports runs: params, tags, points, inputs and outputs, files, and the end."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from runstream_service.importing.source import Source
     from runstream_service.importing.target import Target, TargetExperiment
 
-# In which MLflow before 3 keeps the models of a run, which are among its files.
+# The tag in which MLflow before 3 lists the models of a run. The models are among the run's files.
 _HISTORY_TAG = "mlflow.log-model.history"
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass(slots=True)
 class _Open:
-    """A run that takes points. `keys_there`: the metrics that have points already."""
+    """A run that is being imported. `keys_there`: the metrics that already have points."""
 
     run: SourceRun
     found: runstream.RunInfo
@@ -49,38 +49,38 @@ class _Open:
 
 
 class RunImporter:
-    """Safe to share between threads: each calls it for other runs."""
+    """Imports runs. Threads may share it if each calls it for different runs."""
 
     def __init__(self, source: Source, target: Target, files: FileImporter | None, progress: Progress) -> None:
-        """`files`: None if files are not wanted."""
+        """`files`: None if files should not be imported."""
         self._source = source
         self._files = files
         self._target = target
         self._progress = progress
 
-    def bring(self, runs: Sequence[SourceRun], experiment: TargetExperiment) -> None:
-        """Brings some runs of an experiment. Raises SourceError, RunstreamError."""
+    def import_runs(self, runs: Sequence[SourceRun], experiment: TargetExperiment) -> None:
+        """Imports some runs of an experiment. Raises SourceError, RunstreamError."""
         opened = [one for run in runs if (one := self._begin(run, experiment.name)) is not None]
         if opened:
-            with_retries(lambda: self._bring_points(opened))
+            with_retries(lambda: self._import_points(opened))
         for one in opened:
-            self._bring_inputs(one.run, is_new=one.is_new)
+            self._import_inputs(one.run, is_new=one.is_new)
             if self._files is not None:
-                self._bring_files(self._files, one, experiment)
+                self._import_files(self._files, one, experiment)
             self._end(one)
 
-    def _bring_inputs(self, run: SourceRun, *, is_new: bool) -> None:
+    def _import_inputs(self, run: SourceRun, *, is_new: bool) -> None:
         try:
             self._target.log_inputs(run)
         except errors.RunstreamError as error:
             if error.retryable:
                 raise
-            self._problem(run, f"its datasets or models were not brought: {error}")
+            self._problem(run, f"its datasets or models were not imported: {error}")
         else:
             count = len(run.datasets) + len(run.models_in) + len(run.models_out)
             self._progress.add("inputs and outputs", count, is_new=is_new)
 
-    def _bring_files(self, files: FileImporter, one: _Open, experiment: TargetExperiment) -> None:
+    def _import_files(self, files: FileImporter, one: _Open, experiment: TargetExperiment) -> None:
         run = one.run
         if str(one.found.experiment_id) == experiment.experiment_id:
             uri = artifact_uri_below(
@@ -89,12 +89,12 @@ class RunImporter:
         else:
             uri = self._target.run_uri(run.run_id)
         owner, expected = FileOwner("run", run.run_id, run.artifact_uri), _HISTORY_TAG in run.tags
-        files.bring(owner, uri, _label(run), is_new=one.is_new, expected=expected)
+        files.import_files(owner, uri, _label(run), is_new=one.is_new, expected=expected)
 
     # The run itself.
 
     def _begin(self, run: SourceRun, experiment: str) -> _Open | None:
-        """The run as the service has it then; None if nothing can be brought into it."""
+        """Creates the run, or adds to it what it lacks; None if it must be left unchanged, which becomes a problem."""
         if not is_run_id(run.run_id):
             self._progress.problem(f"run {run.run_id!r}: its id is not 32 lower-case hex digits; it was left out")
             return None
@@ -108,29 +108,35 @@ class RunImporter:
         return _Open(run, found, is_new=False)
 
     def _is_the_same(self, run: SourceRun, found: runstream.RunInfo) -> bool:
-        """Whether the run that has its id is this one; says so if it is not, or cannot be changed."""
+        """Whether the service's run with this id is this run, and may be changed. If not, that becomes a problem."""
         if found.deleted:
             if not run.deleted:
-                self._problem(run, f"is deleted here, so nothing was brought; runstream restore {run.run_id}")
+                self._problem(
+                    run,
+                    f"is deleted here, so nothing was imported into it; `runstream restore {run.run_id}` restores it",
+                )
             return False
         if run.start_unix_us and found.start_time_unix_us != run.start_unix_us:
-            self._problem(run, "a run of this id exists, and has another start; it was left alone")
+            self._problem(run, "a run with this id exists, and has another start time; it was left unchanged")
             return False
         for key, value in run.params.items():
             if found.params.get(key, value) != value:
+                here = found.params[key][:80]
                 self._problem(
                     run,
-                    f"a run of this id exists, whose param {key!r} is {found.params[key][:80]!r}, not {value[:80]!r}; "
-                    "it was left alone",
+                    f"a run with this id exists, and its param {key!r} is {here!r}, not {value[:80]!r}; it was left "
+                    "unchanged",
                 )
                 return False
         return True
 
     def _add_missing(self, run: SourceRun, found: runstream.RunInfo, experiment: str) -> None:
         if found.experiment != experiment:
-            self._problem(run, f"is in the experiment {found.experiment!r} here, not in {experiment!r}; it stays there")
+            self._problem(
+                run, f"is in the experiment {found.experiment!r} here, not in {experiment!r}; it was left there"
+            )
         if run.name and found.name != run.name:
-            self._problem(run, f"its name is {found.name!r} here, not {run.name!r}; it stays so")
+            self._problem(run, f"its name is {found.name!r} here, not {run.name!r}; it was left unchanged")
         params = {key: value for key, value in run.params.items() if key not in found.params}
         if params:
             self._target.add_params(run.run_id, params)
@@ -139,7 +145,9 @@ class RunImporter:
             if key not in found.tags:
                 tags[key] = value
             elif found.tags[key] != value:
-                self._problem(run, f"its tag {key!r} is {found.tags[key][:80]!r} here, not {value[:80]!r}; it stays so")
+                self._problem(
+                    run, f"its tag {key!r} is {found.tags[key][:80]!r} here, not {value[:80]!r}; it was left unchanged"
+                )
         if tags:
             self._target.add_tags(run.run_id, tags)
 
@@ -149,13 +157,13 @@ class RunImporter:
         if opened.is_new or (has_ended and found.status not in _ENDED):
             self._target.end_run(run)
         elif has_ended and (run.status != found.status or run.end_unix_us not in (0, found.end_time_unix_us)):
-            self._problem(run, f"is {found.status} here, and {run.status} in the source, or ended at another time")
+            self._problem(run, f"its status or end time is different here: {found.status}, not {run.status}")
         if run.deleted:
             self._target.delete_run(run.run_id)
         self._progress.add("runs", is_new=opened.is_new)
 
     def _checked(self, run: SourceRun) -> SourceRun:
-        """Without what the service does not take, which is named."""
+        """The run without the names, params and tags that the service would refuse; each of them becomes a problem."""
         return replace(
             run,
             name=self._checked_text(run, "name", run.name, MAX_NAME_CHARACTERS),
@@ -180,10 +188,10 @@ class RunImporter:
                 self._problem(run, f"{error.message}; it was left out")
         return taken
 
-    # Its points.
+    # Points.
 
-    def _bring_points(self, opened: Sequence[_Open]) -> None:
-        """Brings all points that are missing. After an error, it is to be called again."""
+    def _import_points(self, opened: Sequence[_Open]) -> None:
+        """Sends all points that the service does not have yet. After an error, it should be called again."""
         by_id = {one.run.run_id: one for one in opened}
         with ExitStack() as stack:
             for one in opened:
@@ -201,8 +209,8 @@ class RunImporter:
             self._count(one)
 
     def _ready(self, one: _Open, stack: ExitStack) -> _Open:
-        """With a stream, and the knowledge of what is there. First the stream, so that nothing of another process comes
-        after what is read here. A run without points needs neither."""
+        """Opens the run's stream, and then reads which metrics it already has. In this order, no other import can store
+        points after they were read. It is called for the first point, since a run without points needs neither."""
         if one.stream is None:
             one.stream = stack.enter_context(RunStream(self._target.endpoint, one.run.run_id))
             is_empty = one.is_new and not one.stream.committed_before
@@ -240,5 +248,5 @@ def _label(run: SourceRun) -> str:
 
 
 def describe(error: errors.RunstreamError | Exception) -> str:
-    """An error in one line."""
+    """An error as one line of text."""
     return str(error) or type(error).__name__

@@ -1,5 +1,5 @@
-"""What trackers that keep their runs in files have in common: runs with points, and neither files nor models that are
-imported."""
+"""The base class of sources that read local files of a tracker. Only runs and their points are imported from them, no
+artifact files and no models."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from runstream_service.importing.source import Source, SourceError
 if TYPE_CHECKING:
     from runstream_service.importing.records import FileOwner, SourceFile, SourceModel, SourceRegisteredModel
 
-Where = TypeVar("Where")  # what finds the points of a run
+Where = TypeVar("Where")  # where the points of a run are, such as the path of its file
 
 
 class RunsOnDisk(Source, Generic[Where]):
-    """A source; see Source. Files are read and never written to."""
+    """A source of an import: see Source for its methods. Files are read, and never written."""
 
     runs_at_once = 1
 
     def __init__(self, place: Path, files: Sequence[Path], expected: str) -> None:
-        """`files` are those in `place` that have runs; `expected` says what was looked for. Raises ValueError if there
-        is none."""
+        """`files` are the files in `place` that have runs; `expected` is the error message if there is none. Raises
+        ValueError."""
         if not files:
             raise ValueError(f"{place}: {expected if place.exists() else 'there is no such file or directory'}")
         self._problems: list[str] = []
@@ -53,11 +53,11 @@ class RunsOnDisk(Source, Generic[Where]):
                 yield column.points(run.run_id, key)
 
     def problems(self) -> Sequence[str]:
-        """Files that could not be read, or are damaged."""
+        """Messages about files that could not be read, or are damaged."""
         return self._problems
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no file stays open between calls."""
 
     def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
         """None."""
@@ -72,8 +72,8 @@ class RunsOnDisk(Source, Generic[Where]):
         return iter(())
 
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
-        """There is none."""
-        raise SourceError(f"{path} is no file of {owner.owner_id}")
+        """Always raises SourceError, since there are no artifact files."""
+        raise SourceError(f"{path} is not a file of {owner.owner_id}")
 
     def _found(self) -> dict[str, tuple[SourceRun, Where]]:
         if self._runs is None:
@@ -82,7 +82,7 @@ class RunsOnDisk(Source, Generic[Where]):
 
     @abstractmethod
     def _read_runs(self) -> Iterator[tuple[SourceRun, Where]]:
-        """All runs. What cannot be read becomes one of the problems."""
+        """All runs, each with where its points are. What cannot be read is added to `_problems`."""
 
     @abstractmethod
     def _read_points(self, run: SourceRun, where: Where, columns: dict[str, Columns]) -> None:

@@ -1,4 +1,4 @@
-"""What a source can do, and the way from its address to it."""
+"""The interface of a source, and `open_mlflow`, which opens the source of MLflow at an address."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class SourceError(Exception):
-    """A part of the source cannot be read; the message says which, and why."""
+    """A part of the source cannot be read. The message says which part, and why."""
 
 
 class PlaceMissing(SourceError):
-    """The directory of all files is not there: perhaps there never were any, or they are elsewhere. `place` is it."""
+    """The directory `place` of all files does not exist: either there never were files, or they are elsewhere."""
 
     def __init__(self, message: str, place: str) -> None:
         super().__init__(message)
@@ -36,45 +36,46 @@ class PlaceMissing(SourceError):
 class Source(Protocol):
     """A tracking server, its database or its files. Safe to share between threads.
 
-    All methods raise SourceError for what concerns one thing, and ValueError for what concerns the source as a whole.
+    All methods raise SourceError if one run, model or file cannot be read, and ValueError if the source as a whole
+    cannot.
     """
 
-    runs_at_once: int  # of how many runs the points are best read together
+    runs_at_once: int  # for how many runs together the points are read most quickly
 
     def describe(self) -> str:
-        """What it is, for people, such as `MLflow's database mlflow.db (schema 534353b11cbc)`."""
+        """What the source is, for people: for example `MLflow's database mlflow.db (schema 534353b11cbc)`."""
 
     def experiments(self) -> list[SourceExperiment]:
-        """All, also the deleted ones."""
+        """All experiments, including deleted ones."""
 
     def run_count(self) -> int | None:
-        """How many runs it has, deleted ones included; None if it does not say so."""
+        """How many runs the source has, including deleted ones; None if it is not known."""
 
     def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
-        """The runs of an experiment, also the deleted ones."""
+        """The runs of an experiment, including deleted ones."""
 
     def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
-        """All points of some runs, in pieces of bounded size. Those of one metric of a run follow each other."""
+        """All points of some runs, in pieces of bounded size. The pieces of one metric of a run follow each other."""
 
     def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
-        """The logged models of an experiment, also the deleted ones."""
+        """The logged models of an experiment, including deleted ones."""
 
     def registered_models(self) -> Iterator[SourceRegisteredModel]:
-        """The registered models with their versions, prompts among them."""
+        """The registered models with their versions. Prompts are among them."""
 
     def files(self, owner: FileOwner) -> Iterator[SourceFile]:
-        """All files of a run or model. None if nothing was ever logged."""
+        """All artifact files of a run or model; empty if none was ever logged."""
 
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         """The content of a file, in pieces of bounded size."""
 
     def problems(self) -> Sequence[str]:
-        """What could not be read so far, or was damaged, and was left out: a line for each. None where each is an error
-        as soon as it is met."""
+        """Descriptions, each a line, of what was left out so far because it could not be read or was damaged. Empty for
+        sources that raise SourceError for it instead."""
         return ()
 
     def close(self) -> None:
-        """Ends connections."""
+        """Closes connections."""
 
     def __enter__(self) -> Self:
         return self
@@ -86,8 +87,8 @@ class Source(Protocol):
 
 
 def open_mlflow(address: str, artifacts: str = "") -> Source:
-    """The source at an address: http(s)://, sqlite:///, postgresql://, or a directory. `artifacts`: where the files of
-    `mlflow-artifacts:/` are, for a database. Raises ValueError, OSError."""
+    """Opens the source at an address: http(s)://, sqlite:///, postgresql://, or a directory. `artifacts` is the place
+    to which `mlflow-artifacts:/` refers, for a database. Raises ValueError, OSError."""
     scheme = address.partition(":")[0].lower() if ":" in address else ""
     dialect = scheme.partition("+")[0]
     if dialect in ("http", "https"):
@@ -109,6 +110,6 @@ def open_mlflow(address: str, artifacts: str = "") -> Source:
 
         return MlflowFiles(Path(path))
     raise ValueError(
-        f"{address!r} is no source: expected http://host:port of an MLflow server, sqlite:///path or "
+        f"{address!r} is not a source: expected http://host:port of an MLflow server, sqlite:///path or "
         "postgresql://... of its database, or a directory mlruns"
     )

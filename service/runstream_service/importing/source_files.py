@@ -1,4 +1,4 @@
-"""Files of runs and models where their URIs lead: a directory of this machine, or a bucket."""
+"""Reads the artifact files of runs and models at their URIs: a directory of this machine, or a bucket."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _PIECE_BYTES = 1 << 20
 
 
 class SourceFiles:
-    """Safe to share between threads."""
+    """Lists and opens files. Safe to share between threads."""
 
     def __init__(self, base: Path | None, proxied: str = "") -> None:
-        """`base`: the directory that relative paths count from; `proxied`: where `mlflow-artifacts:/` leads, a
-        directory or the URL of a bucket; empty: to mlartifacts in `base`, where a server without settings puts them."""
+        """`base`: the directory to which paths are relative. `proxied`: the directory, or the URL of the bucket, to
+        which `mlflow-artifacts:/` refers; if empty, mlartifacts in `base`, which is the default of MLflow's server."""
         self._base = base or Path.cwd()
         default = self._base / "mlartifacts"
         self._proxied = proxied or (str(default) if default.is_dir() else "")
 
     def list(self, owner: FileOwner) -> Iterator[SourceFile]:
-        """All files of a run or model. Raises SourceError if its place cannot be looked at."""
+        """All files of a run or model. Raises SourceError if they cannot be listed."""
         place = self._place(owner)
         if isinstance(place, Path):
             yield from _files_below(place)
@@ -43,7 +43,7 @@ class SourceFiles:
 
     @contextmanager
     def open(self, owner: FileOwner, path: str) -> Iterator[Iterator[bytes]]:
-        """A file in pieces. Raises SourceError."""
+        """The content of a file, in pieces. Raises SourceError."""
         place = self._place(owner)
         if isinstance(place, Path):
             try:
@@ -59,14 +59,14 @@ class SourceFiles:
         yield (bytes(piece) for piece in found.stream(min_chunk_size=_PIECE_BYTES))
 
     def _place(self, owner: FileOwner) -> Any:
-        """A directory, or a store of obstore."""
+        """The directory of the files, or a store of obstore. Raises SourceError."""
         uri = owner.uri
         parts = urlsplit(uri)
         if parts.scheme == _PROXIED:
             if not self._proxied:
                 raise SourceError(
-                    f"{uri}: the server keeps its files elsewhere; give that place, the --artifacts-destination of "
-                    "`mlflow server`, with --artifacts"
+                    f"{uri}: the MLflow server stores its files elsewhere; name that place, the "
+                    "--artifacts-destination of `mlflow server`, with --artifacts"
                 )
             uri = f"{self._proxied.rstrip('/')}/{unquote(parts.path).lstrip('/')}"
             parts = urlsplit(uri)
@@ -78,12 +78,13 @@ class SourceFiles:
             raise SourceError(f"{owner.uri} cannot be opened: {error}") from error
 
     def _directory(self, path: str) -> Path:
-        """A directory that need not exist, since one without files is never made. That of its experiment has to."""
+        """The directory at a path. It need not exist, because MLflow creates it for the first file; the directory of
+        the experiment must. Raises PlaceMissing."""
         found = self._base / path
         if found.exists():
             return found
         if self._proxied:
-            # Brought from another machine: experiment/run/artifacts, or experiment/models/model/artifacts.
+            # Copied from another machine: experiment/run/artifacts, or experiment/models/model/artifacts.
             count = 4 if found.parent.parent.name == "models" else 3
             moved = Path(self._proxied, *found.parts[-count:])
             if moved.exists():
@@ -92,8 +93,8 @@ class SourceFiles:
         if len(above) > 2 and not (above[1].exists() or above[2].exists()):
             place = str(above[2])
             raise PlaceMissing(
-                f"the directory {place} is not on this machine; if the source has files, say with --artifacts where "
-                "they are, or with --no-files that they are not wanted",
+                f"the directory {place} is not on this machine; if the source has files, name their place with "
+                "--artifacts, or leave them out with --no-files",
                 place,
             )
         return found

@@ -1,4 +1,4 @@
-"""What the service has of a series already, and what is missing of it."""
+"""Which points of a series the service already has, and which are missing."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 
 
 class Compared(NamedTuple):
-    """Points of the source that are not stored, and how many are stored that the source does not have."""
+    """`missing`: points of the source that are not stored; `extra`: how many are stored that the source does not
+    have."""
 
     missing: Points
     extra: int
 
 
 def keys_with_points(client: runstream.Client, run_id: str) -> set[str]:
-    """The metrics of a run that have points where an import puts them."""
+    """The metrics of a run that have points of the rank and attempt to which an import writes."""
     latest = with_retries(lambda: client.latest(run_id))
     return {one.key for one in latest if (one.rank, one.attempt) == (MLFLOW_RANK, MLFLOW_ATTEMPT)}
 
 
 def read_series(client: runstream.Client, run_id: str, key: str) -> Points:
-    """All points of a metric that came from an import, or over MLflow's routes."""
+    """All points of a metric that came from an import or over MLflow's routes."""
 
     def read() -> runstream.History:
         return client.history(run_id, key, rank=MLFLOW_RANK, attempt=MLFLOW_ATTEMPT)
@@ -43,7 +44,7 @@ def read_series(client: runstream.Client, run_id: str, key: str) -> Points:
 
 
 def joined(run_id: str, key: str, pieces: list[Points]) -> Points:
-    """Pieces of one series as one."""
+    """The pieces of one series as a single piece."""
     if len(pieces) == 1:
         return pieces[0]
     if not pieces:
@@ -52,7 +53,8 @@ def joined(run_id: str, key: str, pieces: list[Points]) -> Points:
 
 
 def compare(source: Points, stored: Points) -> Compared:
-    """One for one: a point that the source has twice, and the service once, is missing once. All NaN are the same."""
+    """Compares points one by one: one that the source has twice, and the service once, is missing once. All NaN are
+    equal."""
     if not len(stored):
         return Compared(source, 0)
     both = [
@@ -77,7 +79,8 @@ def compare(source: Points, stored: Points) -> Compared:
 
 
 def whole_series(pieces: Iterable[Points], is_wanted: Callable[[str, str], bool]) -> Iterator[tuple[Points, bool]]:
-    """The pieces as they come, but those of a (run, key) that is wanted joined into one; and whether it is one."""
+    """The pieces, each with False; but those of a run and key for which `is_wanted` returns true are joined into one
+    piece with True."""
     held: list[Points] = []
     for piece in pieces:
         if held and (held[0].run_id, held[0].key) != (piece.run_id, piece.key):

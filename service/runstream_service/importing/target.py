@@ -1,4 +1,5 @@
-"""The service, as an import sees it. Every write may be repeated; failures that may pass are repeated here."""
+"""The service into which an import writes. Every write is idempotent, and is repeated here after failures that may be
+temporary."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ _STATUSES = {
     "KILLED": run_pb2.RUN_STATUS_KILLED,
 }
 _API, _IMPORT, _STORE = "/api/2.0/mlflow", "/web/api/import", "/api/2.0/mlflow-artifacts/artifacts"
-_FIRST_PATIENCE_S = 10.0  # for the first call: a wrong address is to be said soon
+_FIRST_PATIENCE_S = 10.0  # for the first call, so that a wrong address is reported soon
 _INPUTS = 20  # datasets in one call; a profile may have megabytes
 _CALL_BYTES = 256 * 1024  # params or tags in one call
 
@@ -50,10 +51,10 @@ class TargetExperiment(NamedTuple):
 
 
 class Target:
-    """Safe to share between threads. Methods raise RunstreamError."""
+    """Calls of the service. Safe to share between threads. Methods raise RunstreamError."""
 
     def __init__(self, address: str | None) -> None:
-        """`address` as all commands take it. Raises ValueError."""
+        """`address`: the value of the option --address. Raises ValueError."""
         self.client = runstream.Client(address)
         self.endpoint = from_environment(address, os.environ).endpoint
         url = http_url_here(self.client.address, os.environ)
@@ -66,17 +67,17 @@ class Target:
         self.http = Http(url, dict(self.endpoint.metadata()), verify=verify)
 
     def check(self) -> None:
-        """Raises RunstreamError if the service is not there, or the caller may not import."""
+        """Raises RunstreamError if the service cannot be reached, or the caller may not import."""
         me = with_retries(self.client.who_am_i, patience_s=_FIRST_PATIENCE_S)
         if me.role not in ("manage", "admin"):
             raise errors.PermissionDenied(
-                f"{me.principal} has the role {me.role!r} in the workspace {me.workspace!r}, and an import needs "
-                "'manage', as it sets times and ids, and deletes what is deleted in its source"
+                f"{me.principal} has the role {me.role!r} in the workspace {me.workspace!r}, but an import needs the "
+                "role 'manage', because it sets ids and times, and deletes what is deleted in the source"
             )
         self.http.get("/web/api/me")
 
     def experiment(self, experiment: SourceExperiment) -> TargetExperiment:
-        """Gets the experiment of this name or creates it."""
+        """The experiment with this name, which is created if it does not exist."""
         body = {
             "name": experiment.name,
             "created_unix_us": experiment.created_unix_us,
@@ -88,14 +89,14 @@ class Target:
         return TargetExperiment(*(answer[name] for name in names))
 
     def find_run(self, run_id: str) -> runstream.RunInfo | None:
-        """The run of this id, also a deleted one."""
+        """The run with this id, which may be deleted; None if there is none."""
         try:
             return with_retries(lambda: self.client.get_run(run_id))
         except errors.NotFound:
             return None
 
     def create_run(self, run: SourceRun, experiment: str) -> runstream.RunInfo:
-        """Creates a run that does not exist, without its end."""
+        """Creates a run with its params and tags. Its status and end follow with `end_run`."""
         first_params, *more_params = _pieces(run.params) or [{}]
         first_tags, *more_tags = _pieces(run.tags) or [{}]
         request = run_pb2.CreateRunRequest(
@@ -115,17 +116,17 @@ class Target:
         return with_retries(lambda: self.client.get_run(run.run_id))
 
     def add_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Writes params."""
+        """Adds params to a run."""
         for piece in _pieces(params):
             self._call("LogParams", run_pb2.LogParamsRequest(run_id=run_id, params=piece))
 
     def add_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Writes tags."""
+        """Sets tags of a run."""
         for piece in _pieces(tags):
             self._call("SetTags", run_pb2.SetTagsRequest(run_id=run_id, tags=piece))
 
     def end_run(self, run: SourceRun) -> None:
-        """Gives a run the status and end that it has in its source."""
+        """Sets the status and end time that the run has in the source."""
         if run.status in _STATUSES:
             end_unix_us = run.end_unix_us or run.start_unix_us
             request = run_pb2.FinishRunRequest(
@@ -136,15 +137,15 @@ class Target:
             self.http.post(f"{_API}/runs/update", {"run_id": run.run_id, "status": "SCHEDULED"})
 
     def delete_run(self, run_id: str) -> None:
-        """Deletes it, as `runstream delete` does."""
+        """Deletes a run, as `runstream delete` does."""
         with_retries(lambda: self.client.delete_run(run_id))
 
     def delete_experiment(self, experiment_id: str) -> None:
-        """Deletes it with its runs."""
+        """Deletes an experiment with its runs."""
         self.http.post(f"{_API}/experiments/delete", {"experiment_id": experiment_id})
 
     def log_inputs(self, run: SourceRun) -> None:
-        """What a run read and made."""
+        """Writes the datasets and models that a run read, and the models that it made."""
         datasets = [{"dataset": _present(asdict(one.dataset)), "tags": _pairs(one.tags)} for one in run.datasets]
         for begin in range(0, max(len(datasets), len(run.models_in)), _INPUTS):
             body = {
@@ -160,7 +161,7 @@ class Target:
     # Models.
 
     def logged_model(self, model: SourceModel, experiment_id: str) -> dict[str, Any]:
-        """Creates a logged model, or adds what it lacks; returns what it has then."""
+        """Creates a logged model, or adds what it lacks; returns its fields afterwards, and whether it was created."""
         body: dict[str, Any] = {
             "model_id": model.model_id,
             "experiment_id": experiment_id,
@@ -186,12 +187,12 @@ class Target:
         self.http.post(f"{_API}/logged-models/{model_id}", {}, method="DELETE")
 
     def model_uri(self, model_id: str) -> str:
-        """Where the files of a logged model are."""
+        """The URI of the files of a logged model."""
         answer = self.http.get(f"{_API}/logged-models/{model_id}")
         return str(answer["model"]["info"]["artifact_uri"])
 
     def run_uri(self, run_id: str) -> str:
-        """Where the files of a run are."""
+        """The URI of the files of a run."""
         answer = self.http.get(f"{_API}/runs/get", run_id=run_id)
         return str(answer["run"]["info"]["artifact_uri"])
 
@@ -209,7 +210,7 @@ class Target:
     def model_version(
         self, name: str, version: SourceVersion, model_id: str | None, aliases: Sequence[str]
     ) -> dict[str, Any]:
-        """Creates a version, or adds tags and aliases that it lacks; returns what it has then."""
+        """Creates a version, or adds the tags and aliases that it lacks; returns its fields afterwards."""
         body = {**asdict(version), "name": name, "model_id": model_id, "aliases": list(aliases)}
         body["run_id"] = version.run_id or None
         answer: dict[str, Any] = self.http.post(f"{_IMPORT}/model-versions", body)
@@ -218,7 +219,7 @@ class Target:
     # Files.
 
     def files(self, uri: str) -> dict[str, int]:
-        """The sizes of all files below a place of the service's store, by their paths there."""
+        """All artifact files below a URI of the service: path below it -> size in bytes."""
         root, found, waiting = _path_of(uri), {}, [""]
         while waiting:
             directory = waiting.pop()
@@ -232,11 +233,12 @@ class Target:
         return found
 
     def upload(self, uri: str, path: str, content: Callable[[], Iterator[bytes]], size: int) -> None:
-        """Stores a file, as a whole or not at all. `content` begins it anew for each try."""
+        """Stores a file completely, or not at all. `content` returns its pieces from the beginning, for each
+        attempt."""
         self.http.put(f"{_STORE}/{quote(_path_of(uri))}/{quote(path)}", content, size)
 
     def digest(self, uri: str, path: str) -> bytes:
-        """Of the content of a file, as `digest_of` makes it."""
+        """The SHA-256 of a file in the service."""
 
         def read() -> bytes:
             with self.http.download(f"{_STORE}/{quote(_path_of(uri))}/{quote(path)}") as pieces:
@@ -254,7 +256,7 @@ class Target:
 
 
 def digest_of(pieces: Iterable[bytes]) -> bytes:
-    """SHA-256 of a file: the same for the same content."""
+    """The SHA-256 of a file's content."""
     found = hashlib.sha256()
     for piece in pieces:
         found.update(piece)
@@ -262,7 +264,7 @@ def digest_of(pieces: Iterable[bytes]) -> bytes:
 
 
 def _pieces(entries: Mapping[str, str]) -> list[dict[str, str]]:
-    """Params or tags in pieces that a call takes."""
+    """Params or tags in pieces that fit into one call."""
     return list(_params_tags.split(entries, _CALL_BYTES))
 
 
@@ -281,8 +283,10 @@ def _pairs(entries: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _path_of(uri: str) -> str:
-    """The path in the service's store. Raises FailedPrecondition if it is elsewhere."""
+    """The path of a URI in the service's store. Raises FailedPrecondition if the URI leads elsewhere."""
     scheme, _, path = uri.partition(":")
     if scheme != "mlflow-artifacts":
-        raise errors.FailedPrecondition(f"the experiment here keeps its files at {uri}, where only its clients write")
+        raise errors.FailedPrecondition(
+            f"the experiment in this service has its files at {uri}, where only its clients write, not the service"
+        )
     return path.strip("/")

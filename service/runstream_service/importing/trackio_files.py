@@ -1,4 +1,4 @@
-"""The databases of Trackio: a SQLite file for each project, below ~/.cache/huggingface/trackio.
+"""Reads the databases of Trackio: an SQLite file for each project, below ~/.cache/huggingface/trackio.
 
 | there | here |
 |---|---|
@@ -36,10 +36,11 @@ _ID = re.compile("[0-9a-f]{32}")
 
 
 class TrackioFiles(RunsOnDisk[str]):
-    """A source; see Source. A run is found by its key in the database of its project."""
+    """A source of an import: see Source for its methods. The points of a run are found by the run's key in the database
+    of its project."""
 
     def __init__(self, place: Path) -> None:
-        """`place` is a directory with databases, or one of them. Raises ValueError."""
+        """`place` is a directory with databases, or one database. Raises ValueError."""
         files = [place] if place.is_file() else sorted(place.glob("*.db"))
         super().__init__(place, files, "no database *.db of Trackio is there")
         self._files = {path.stem: path for path in files}
@@ -67,7 +68,7 @@ class TrackioFiles(RunsOnDisk[str]):
 
 
 def default_place(environ: Mapping[str, str]) -> Path:
-    """Where Trackio keeps its databases: TRACKIO_DIR, else below HF_HOME, else ~/.cache/huggingface."""
+    """The directory of Trackio's databases: TRACKIO_DIR, else below HF_HOME, else below ~/.cache/huggingface."""
     if directory := environ.get("TRACKIO_DIR"):
         return Path(directory).expanduser()
     return Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "trackio"
@@ -78,7 +79,7 @@ def _columns_of(database: sqlite3.Connection, table: str) -> set[str]:
 
 
 def _key_column(database: sqlite3.Connection, table: str) -> str:
-    """By what runs are told apart: earlier versions had their names alone."""
+    """The column that identifies runs: early versions of Trackio identified them only by name."""
     return "run_id" if "run_id" in _columns_of(database, table) else "run_name"
 
 

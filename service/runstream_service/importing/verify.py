@@ -1,4 +1,4 @@
-"""Compares everything in the source with what the service has: counts, and every value. Changes nothing."""
+"""Compares everything in the source with the service, value by value. Changes nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KINDS = (
 
 @dataclass
 class Verified:
-    """How many of each kind the source has, how many of them are here, and how many are equal."""
+    """Counts for each of KINDS: how many the source has, how many of them the service has, and how many are equal."""
 
     in_source: Counter[str] = field(default_factory=Counter)
     here: Counter[str] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ class Verified:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, kind: str, in_source: int, here: int, equal: int) -> None:
-        """Counts."""
+        """Adds to the three counts of a kind."""
         with self._lock:
             self.in_source[kind] += in_source
             self.here[kind] += here
@@ -56,7 +56,7 @@ class Verified:
 
 
 class Verifier:
-    """`run` compares once. What is different is a problem of `progress`."""
+    """Compares what the options choose; call `run` once. Differences become problems of `progress`."""
 
     def __init__(self, source: Source, target: Target, progress: Progress, options: Options) -> None:
         self._source = source
@@ -66,7 +66,7 @@ class Verifier:
         self.verified = Verified()
 
     def run(self) -> Verified:
-        """Raises RunstreamError, SourceError, ValueError."""
+        """Compares everything; returns the counts. Raises RunstreamError, SourceError, ValueError."""
         chosen = self._options.chosen(self._source.experiments())
         with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="verify") as pool:
             for experiment in chosen:

@@ -1,19 +1,20 @@
-"""Runs that the client of Weights & Biases has kept on disk: those of WANDB_MODE=offline, and local copies of others.
+"""Reads the runs that the client of Weights & Biases has written to disk: those of WANDB_MODE=offline, and the local
+copies of others.
 
 A directory `wandb` has a directory for each run, `offline-run-<time>-<id>` or `run-<time>-<id>`, with a file
-`run-<id>.wandb` that has all of it.
+`run-<id>.wandb` that has everything.
 
-| there | here |
+| in Weights & Biases | imported as |
 |---|---|
 | project | experiment |
 | run id | run id: derived from project and id, so that it is always the same |
-| config | params; nested ones are joined with a dot |
+| config | params; nested keys are joined with a dot |
 | history | points, with their steps and times; nested keys are joined with a dot |
-| system metrics | points below `system/`, with the number of the sample as their step |
+| system metrics | points of metrics `system/...`, with the number of the sample as their step |
 | tags, notes, group, job type, host, commit | tags |
 | numbers and texts of the summary that are not in the history | tags `wandb.summary.KEY` |
 
-Histograms, tables, pictures and texts in the history are left out.
+Histograms, tables, images and texts in the history are left out.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ _SYSTEM = "system/"
 
 
 class WandbFiles(RunsOnDisk[Path]):
-    """A source; see Source."""
+    """A source of an import: see Source for its methods."""
 
     def __init__(self, place: Path) -> None:
-        """`place` is a directory with runs in it at any depth, or one file. Raises ValueError, OSError."""
+        """`place` is a file, or a directory with the files of runs at any depth. Raises ValueError, OSError."""
         files = [place] if place.is_file() else sorted(place.rglob("*.wandb"))
         # wandb links its latest run a second time.
         self._files = list({path.resolve(): None for path in files})
         super().__init__(
             place,
             self._files,
-            "no file *.wandb is there; name the directory `wandb` that a script has left, or a run in it",
+            "there is no file *.wandb; name the directory `wandb` that a script has written, or a run in it",
         )
 
     def describe(self) -> str:
@@ -62,7 +63,7 @@ class WandbFiles(RunsOnDisk[Path]):
                 self._problems.append(f"{path}: {error.strerror}; it was left out")
                 continue
             if run is None:
-                self._problems.append(f"{path}: it has no run yet; it was left out")
+                self._problems.append(f"{path}: no run was written to it; it was left out")
             else:
                 yield run, path
 
@@ -71,12 +72,13 @@ class WandbFiles(RunsOnDisk[Path]):
             for record in records(where):
                 _take(record, columns)
         except DamagedFile:
-            pass  # it has been named; what comes before the damage is taken
+            pass  # `_read_run` has reported it; the points before the damage are imported
         except OSError as error:
             raise SourceError(f"{where}: {error.strerror}") from error
 
     def _read_run(self, path: Path) -> SourceRun | None:
-        """What a file says of its run as a whole; reads all of it, since the end may change what the beginning says."""
+        """The run in a file, without its points. Reads the whole file, since later records change earlier ones. None if
+        the file has no run."""
         found = _Run()
         try:
             for record in records(path):
@@ -117,7 +119,7 @@ class _Run:
             return None
         head, project = self.head, self.head.project or _NO_PROJECT
         start_us = head.start_time.seconds * 1_000_000 + head.start_time.nanos // 1_000
-        # Without an end it was killed, or it still runs: the service ends runs on which nobody works.
+        # Without an exit code, it was killed or still runs: the service ends runs that have no producer any more.
         status = "RUNNING" if self.exit_code is None else "FAILED" if self.exit_code else "FINISHED"
         return SourceRun(
             run_id=uuid.uuid5(_RUN_IDS, f"{head.entity}/{project}/{head.run_id}").hex,
@@ -152,7 +154,7 @@ class _Run:
 
 
 def _take(record: Any, columns: dict[str, Columns]) -> None:
-    """The points of a record."""
+    """Adds the points of a record to the columns of their metrics."""
     if record.HasField("history"):
         row = {_key(item): item.value_json for item in record.history.item}
         step = record.history.step.num if record.history.HasField("step") else int(float(row.get(_STEP, "0")))

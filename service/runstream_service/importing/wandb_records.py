@@ -1,8 +1,9 @@
-"""The files `run-*.wandb` that the client of Weights & Biases writes, read without it.
+"""Reads the files `run-*.wandb` that the client of Weights & Biases writes, without that client.
 
-A file is a log in the format of LevelDB (https://github.com/google/leveldb/blob/main/doc/log_format.md) behind a header
-of seven bytes. Its checksums differ: they are CRC-32 as in zlib, of type and data, and not masked. Each record is a
-protobuf message `Record`, of which this module knows the fields that it needs; protobuf skips the others.
+A file has a header of seven bytes, and then a log in the format of LevelDB
+(https://github.com/google/leveldb/blob/main/doc/log_format.md) with one difference: checksums are CRC-32 as in zlib, of
+type and data, and not masked. Each record is a protobuf message `Record`. This module defines the fields that it needs;
+protobuf skips the others.
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ _MESSAGE = 11
 
 
 class DamagedFile(Exception):
-    """What is wrong with a file, and from which byte on nothing of it was read."""
+    """A file is damaged. The message says how, and from which byte on the file was not read."""
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The messages of a file, in order. A last record that is only half there ends it without an error, since a process
-    that was killed leaves one, and one that runs may be writing it.
+    """The messages of a file, in order. An incomplete last record is no error and is left out: a process that was
+    killed leaves one, and a running process may just be writing it.
 
     Raises:
         DamagedFile, OSError.
@@ -88,9 +89,10 @@ def _payloads(path: Path) -> Iterator[bytes]:
         at, parts = _HEADER.size, list[bytes]()
         while True:
             left = _BLOCK_BYTES - at % _BLOCK_BYTES
-            if left < _RECORD.size:  # too little for a header: zeros
-                at += len(file.read(left))
-                continue
+            if left < _RECORD.size:  # too little for the header of a record: the block is padded with zeros
+                if len(file.read(left)) < left:
+                    return  # padding is only written with the record after it
+                at += left
             head = file.read(_RECORD.size)
             if len(head) < _RECORD.size:
                 return
@@ -99,7 +101,7 @@ def _payloads(path: Path) -> Iterator[bytes]:
             if len(data) < size:
                 return
             if not _FULL <= kind <= _LAST or zlib.crc32(data, zlib.crc32(bytes([kind]))) != checksum:
-                raise DamagedFile(f"the record at byte {at:,} is damaged; nothing behind it was read")
+                raise DamagedFile(f"the record at byte {at:,} is damaged; the file was not read further")
             at += _RECORD.size + size
             if kind in (_FULL, _FIRST):
                 parts.clear()

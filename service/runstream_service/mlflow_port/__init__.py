@@ -2,11 +2,11 @@
 
     port.py      the server, in a thread of the agent
     callers.py   who calls: each caller's writes are sent with its own token
-    sink.py      what is logged to a run -> the agent's journals
-    journals.py  one journal for each run; writes that come at the same time share a sync
-    upstream.py  everything else -> the service
-    command.py   what the agent calls
+    sink.py      writes what is logged to a run into the agent's journals
+    journals.py  one journal for each run; writes that arrive together share a sync to disk
+    upstream.py  passes everything else on to the service
+    command.py   the entry point for the agent
 
-What is logged is answered when it is on disk, so it does not matter to a script whether the service is there. It needs
-the extra [server], with whose parsing and checks it answers.
+A request that logs something is answered when that is on disk, so scripts keep logging while the service is away. The
+port needs the extra [server], whose parsing and checks it uses.
 """

@@ -1,7 +1,8 @@
-"""Who calls the port. What a caller logs is sent with the caller's own credentials, and the agent's for one without.
+"""Who calls the port. What a caller logs is sent with that caller's credentials, or with the agent's if it has none.
 
-The port asks nobody whether a token is valid: what it keeps in a journal is for the service to accept or refuse, under
-the token of the one who logged it. So two callers share neither journals nor what is known about runs.
+The port does not check whether a token is valid: it writes to a journal, and the service accepts or refuses what is in
+the journal, under the token of the caller who logged it. So callers share neither journals nor what is known about
+runs.
 """
 
 from __future__ import annotations
@@ -26,27 +27,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortCaller(Caller):
-    """`endpoint` has the credentials that everything of this caller is sent with; `key` tells callers apart."""
+    """`endpoint` is the service with the credentials of this caller; `key` is different for each caller."""
 
     endpoint: Endpoint = field(repr=False)
     key: str
 
-    def headers(self, given: Mapping[str, str]) -> dict[str, str]:
-        """What a request has to bring along upstream, besides the headers that it was given."""
-        lower = {name.lower() for name in given}
-        return {name: value for name, value in self.endpoint.metadata() if name not in lower}
+    def headers(self, present: Mapping[str, str]) -> dict[str, str]:
+        """The headers with this caller's credentials to add to a request for the service that has `present` already."""
+        names = {name.lower() for name in present}
+        return {name: value for name, value in self.endpoint.metadata() if name not in names}
 
 
 class PortAuthenticator:
-    """Implements Authenticator. `own`: the agent's."""
+    """Implements Authenticator. `own` is the service with the agent's own credentials."""
 
     def __init__(self, own: Endpoint) -> None:
         self._own = own
 
     async def authenticate(self, credentials: Credentials) -> PortCaller:
-        """Raises Unauthenticated, InvalidField."""
+        """The caller with these credentials, which are not checked. Raises Unauthenticated, InvalidField for bad
+        forms."""
         return PortCaller(
-            workspace_id=DEFAULT_WORKSPACE_ID,  # the service knows better; nothing here depends on it
+            workspace_id=DEFAULT_WORKSPACE_ID,  # only the service knows the real one; nothing here depends on it
             workspace=credentials.workspace,
             principal="a caller of the port",
             role=Role.MANAGE,
@@ -55,7 +57,7 @@ class PortAuthenticator:
         )
 
     def watching(self, _caller: Caller, _end: Callable[[CoreError], None]) -> AbstractContextManager[None]:
-        """Nothing here lasts."""
+        """Does nothing: no response of the port lasts long enough for its caller's token to be revoked meanwhile."""
         return contextlib.nullcontext()
 
     def _endpoint(self, token: str, workspace: str) -> Endpoint:
@@ -71,7 +73,7 @@ class PortAuthenticator:
             raise Unauthenticated(str(error)) from error
         if not secret:
             return self._own._replace(credentials=own)
-        source = "the token given to the agent's port for MLflow"
+        source = "the token sent to the agent's port for MLflow"
         return self._own._replace(credentials=Sent(secret, workspace=workspace, source=source))
 
 

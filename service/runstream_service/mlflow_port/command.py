@@ -1,4 +1,4 @@
-"""What `runstream agent --mlflow-listen` asks of this package."""
+"""The entry point of `runstream agent --mlflow-listen` into this package."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def prepare(listen: str, address: str, http: str) -> Callable[[Directory], MlflowPort]:
-    """Checks the options of the port, and returns what opens it on a directory of journals.
+    """Checks the options of the port, and returns a function that opens it on a directory of journals.
 
-    Empty texts stand for the defaults. Raises ValueError, with a message for the user, for what cannot work.
+    Empty texts stand for the defaults. Raises ValueError with a message for the user if the options cannot work.
     """
     try:
         where = parse_address(listen)

@@ -1,6 +1,6 @@
-"""The journals of the port, one for each run and caller. A write is answered when no power cut takes it.
+"""The journals of the port, one for each run and caller. A write returns when it is synced to disk.
 
-A thread writes: while it waits for the disk, further writes gather, and share the next sync.
+One thread writes. While it waits for the disk, further writes queue, and share the next sync.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from runstream_service.ingest.limits import MLFLOW_ATTEMPT, MLFLOW_RANK
 if TYPE_CHECKING:
     from runstream_service.mlflow_port.callers import PortCaller
 
-# Of waiting writes; a further one is refused. A request has at most 1,000 points, and its client waits for it.
+# How many writes may wait; a further one is refused. Each has at most 1,000 points, and its client waits for it.
 _MAX_WAITING = 1_000
-_MAX_OPEN = 256  # journals; beyond that, the one that was written least recently is ended
-_IDLE_S = 60.0  # a journal that nothing is written to for so long is ended, so that the agent can delete it
+_MAX_OPEN = 256  # journals; to open another one, the one that was written least recently is ended
+_IDLE_S = 60.0  # a journal is ended after this time without a write, so that the agent can delete it
 _POLL_S = 0.02
 
 Write = Callable[[PointsJournal], None]
@@ -61,38 +61,39 @@ class _Open:
 
 
 class SyncedJournals:
-    """May be used from the loop's thread alone, except for `close`."""
+    """Belongs to the event loop of the port, except for `close`, which blocks until the thread has ended."""
 
     def __init__(self, directory: Directory, own: Endpoint) -> None:
-        """`own`: the agent's, which needs no credentials to be left for it."""
+        """`own` is the service with the agent's own credentials, which need not be stored next to the journals."""
         self._directory = directory
         self._own = own
         self._credentials = StoredCredentials(directory.credentials_path)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MAX_WAITING)
-        self._open: OrderedDict[_Place, _Open] = OrderedDict()  # of the thread
-        # Path of the journal and its last record, of all runs with something that may not be settled. Guarded by the
-        # lock: the thread adds, flushes take away.
+        self._open: OrderedDict[_Place, _Open] = OrderedDict()  # belongs to the thread
+        # For each journal that may have unsettled records, the number of its last record. Guarded by the lock: the
+        # thread adds entries, `flush` removes them.
         self._unsettled: dict[tuple[_Place, Path], int] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="mlflow-port-journals", daemon=True)
         self._thread.start()
 
     async def log_points(self, caller: PortCaller, run_id: str, points: Sequence[Point]) -> None:
-        """Returns when they are on disk. Raises Overloaded, MlflowError."""
+        """Returns when the points are on disk. Raises Overloaded if the journals or the queue are full, MlflowError if
+        the disk cannot be written."""
         now_unix_us = time.time_ns() // 1_000
         await self._write(caller, run_id, lambda journal: journal.log_points(points, now_unix_us))
 
     async def log_params(self, caller: PortCaller, run_id: str, params: Mapping[str, str]) -> None:
-        """Returns when they are on disk. Raises Overloaded, MlflowError."""
+        """Returns when the params are on disk. Raises as `log_points`."""
         await self._write(caller, run_id, lambda journal: journal.log_params(params))
 
     async def set_tags(self, caller: PortCaller, run_id: str, tags: Mapping[str, str]) -> None:
-        """Returns when they are on disk. Raises Overloaded, MlflowError."""
+        """Returns when the tags are on disk. Raises as `log_points`."""
         await self._write(caller, run_id, lambda journal: journal.set_tags(tags))
 
     async def flush(self, caller: PortCaller, deadline: Deadline) -> bool:
-        """Waits until the service has answered everything that this caller has written before; False if that takes
-        longer."""
+        """Waits until the service has accepted or refused everything that this caller has written so far; returns False
+        if that has not happened by the deadline."""
         with self._lock:
             awaited = {key: one for key, one in self._unsettled.items() if key[0].endpoint == caller.endpoint}
         while awaited:
@@ -107,7 +108,7 @@ class SyncedJournals:
         return True
 
     def close(self) -> None:
-        """Ends all journals. Writes that wait are made first."""
+        """Ends all journals, after the writes that wait."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -115,14 +116,14 @@ class SyncedJournals:
         if self._directory.is_full():
             raise Overloaded(
                 f"The journals in {self._directory.path} have reached their limit of {self._directory.limit_bytes} "
-                "bytes (RUNSTREAM_DIR_BYTES), as the service cannot be reached: nothing more is taken.",
+                "bytes (RUNSTREAM_DIR_BYTES), so nothing more is stored until the agent has reached the service.",
                 retry_after_s=10.0,
             )
         waiting = _Waiting(_Place(caller.endpoint, run_id), write)
         try:
             self._waiting.put_nowait(waiting)
         except queue.Full:
-            raise Overloaded("The disk is slower than what is logged; try again.") from None
+            raise Overloaded("The disk is too slow: more is logged than it can write. Try again.") from None
         try:
             await asyncio.wrap_future(waiting.done)
         except OSError as error:
@@ -164,7 +165,7 @@ class SyncedJournals:
             if error is None:
                 written.setdefault(one.place, []).append(one)
                 continue
-            # The writes before it are whole; only the journal may not be usable any more.
+            # The earlier writes to this journal are complete, so they are synced; after that, it may be unusable.
             self._sync(one.place, written.pop(one.place, []))
             self._drop(one.place)
             one.done.set_exception(error)
@@ -175,7 +176,7 @@ class SyncedJournals:
     def _append(self, one: _Waiting) -> Exception | None:
         try:
             one.write(self._journal(one.place))
-        except Exception as error:  # of the disk, or a bug: the caller of this one gets it, and the thread goes on
+        except Exception as error:  # a disk error or a bug: its caller gets it, and the thread continues
             return error
         return None
 
@@ -207,9 +208,9 @@ class SyncedJournals:
         return opened.journal
 
     def _create(self, place: _Place) -> dict[str, object]:
-        left = self._credentials.save(place.endpoint) if place.endpoint != self._own else ""
+        stored = self._credentials.save(place.endpoint) if place.endpoint != self._own else ""
         return {
-            **({FIELD: left} if left else {}),
+            **({FIELD: stored} if stored else {}),
             "run_id": place.run_id,
             "joins": True,
             "rank": MLFLOW_RANK,
@@ -224,7 +225,8 @@ class SyncedJournals:
         }
 
     def _drop(self, place: _Place) -> None:
-        """After an error of the disk, the next write begins a new journal: nobody knows what is on disk of this one."""
+        """Closes a journal after a disk error. It is not known what of it is on disk, so the next write begins
+        another."""
         opened = self._open.pop(place, None)
         if opened is not None:
             opened.journal.close()
@@ -232,18 +234,18 @@ class SyncedJournals:
     def _end_idle(self, now_s: float) -> None:
         for place, opened in list(self._open.items()):
             if now_s - opened.written_s < _IDLE_S:
-                return  # the others were written later
+                return  # the others were written more recently
             self._end(place)
 
     def _end(self, place: _Place) -> None:
         opened = self._open.pop(place)
-        with contextlib.suppress(OSError):  # what was answered is on disk; the agent ends a journal without a writer
+        with contextlib.suppress(OSError):  # everything acknowledged is on disk, and the agent ends abandoned journals
             opened.journal.finish()
             opened.journal.sync()
         opened.journal.close()
 
 
 def _is_settled(path: Path, sequence: int) -> bool:
-    """A journal that is gone was settled as a whole."""
+    """Whether the service has accepted or refused a record. If the journal is gone, all of its records are settled."""
     position = Position.load(path)
     return not path.is_dir() if position is None else position.records >= sequence

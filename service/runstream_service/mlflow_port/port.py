@@ -1,4 +1,4 @@
-"""The server of the port, in a thread of the agent with an event loop of its own."""
+"""The server of the port. It runs in a thread of the agent, with its own event loop."""
 
 from __future__ import annotations
 
@@ -39,30 +39,28 @@ if TYPE_CHECKING:
     from runstream.journal import Directory
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-# Files neither read nor change what is in the journal, and are passed on without waiting for it.
-_OF_FILES = ("/mlflow-artifacts/", "/get-artifact", "/static-files/")
-# After these, a run may be deleted, or there again.
+# Requests for files do not depend on what is in the journals, so they are passed on without waiting for them.
+_FILE_PATHS = ("/mlflow-artifacts/", "/get-artifact", "/static-files/")
+# These requests may delete or restore a run.
 _CHANGES_RUNS = ("/runs/delete", "/runs/restore", "/experiments/delete", "/experiments/restore")
 _START_S = 10.0
 
 
 class MlflowPort:
-    """Listens from `start` on, which raises OSError if the address cannot be had, until `stop`. A Companion of the
-    agent."""
+    """Listens from `start` until `stop`. Implements Companion of the agent."""
 
     def __init__(self, directory: Directory, *, listen: tuple[str, int], endpoint: Endpoint, http_url: str) -> None:
-        """`endpoint` and `http_url` are those of the service, over gRPC and over HTTP. The credentials of the endpoint
-        are the agent's."""
+        """`endpoint` and `http_url` are the service over gRPC and over HTTP; `endpoint` has the agent's credentials."""
         self._directory = directory
         self._listen = listen
         self._endpoint = endpoint
         self._http_url = http_url
-        self.url = ""  # where it listens, once it does
+        self.url = ""  # where it listens, after `start`
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Returns when it listens; `url` says where."""
+        """Returns when it listens; `url` says where. Raises OSError if it cannot listen on the address."""
         host, port = self._listen
         try:
             listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -77,7 +75,7 @@ class MlflowPort:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
     def stop(self) -> None:
-        """Answers what is under way, ends the journals, and returns."""
+        """Finishes the requests that are under way, ends the journals, and returns."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join()
@@ -94,7 +92,7 @@ class MlflowPort:
         upstream = Upstream(self._http_url, self._endpoint.tls)
         journals = SyncedJournals(self._directory, self._endpoint)
         try:
-            # Who may reach the port may use it; the service checks what is passed on and what is synced.
+            # Everybody who can reach the port may use it; the service checks the credentials of what it receives.
             app = Authenticate(Starlette(routes=routes(journals, upstream)), PortAuthenticator(self._endpoint))
             config = uvicorn.Config(
                 SafeHeaders(HostAndOriginCheck(app, allowed_hosts=())),
@@ -115,7 +113,7 @@ class MlflowPort:
 
 
 def routes(journals: SyncedJournals, upstream: Upstream) -> list[BaseRoute]:
-    """What is logged goes into the journals; everything else to the service."""
+    """The routes: requests that log something write to the journals; all others are passed on to the service."""
     sink = JournalSink(journals, upstream)
     bodies = Bodies()
     logged = [
@@ -128,7 +126,7 @@ def routes(journals: SyncedJournals, upstream: Upstream) -> list[BaseRoute]:
 
 
 def _or_service(entry: JsonRoute | RawRoute, upstream: Upstream) -> JsonRoute | RawRoute:
-    """The same, with what a journal cannot take passed on."""
+    """The same route, except that requests that a journal cannot take are passed on to the service."""
     if isinstance(entry, JsonRoute):
         return entry
     handler = entry.handler
@@ -147,11 +145,11 @@ def _passing(journals: SyncedJournals, upstream: Upstream, sink: JournalSink) ->
     async def passed(request: Request) -> Response:
         deadline, path = Deadline(PATIENCE_S), request.url.path
         caller = known_caller_of(request.scope)
-        needs_writes = caller is not None and not _has_any(path, _OF_FILES)
+        needs_writes = caller is not None and not _has_any(path, _FILE_PATHS)
         if needs_writes and not await journals.flush(port_caller(caller), deadline):
             raise ServiceAway(
-                "What was logged has not reached the service yet, so an answer would lack it. It is on disk, and is "
-                "sent when the service can be reached."
+                "What was logged has not reached the service yet, so the response would lack it. It is stored on "
+                "disk, and is sent as soon as the service can be reached. Try again later."
             )
         response = await upstream.pass_on(request, deadline)
         if _has_any(path, _CHANGES_RUNS):

@@ -1,4 +1,4 @@
-"""The sink of the port: what is logged to a run goes into the agent's journals."""
+"""The sink of the port: writes what is logged to a run into the agent's journals."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ if TYPE_CHECKING:
     from runstream_service.mlflow.metric_bodies import Metrics
     from runstream_service.mlflow_port.journals import SyncedJournals
 
-# Bodies that were stored are recognised when a client repeats them because it lost the answer.
+# How many bodies are remembered, to recognise those that a client repeats because it did not get the response.
 _MAX_BODIES = 10_000
 _RETRY_AFTER_S = 5.0
 
 
 class NeedsService(Exception):
-    """A journal cannot take this request: the service has to answer it."""
+    """A journal cannot store this request, so the service has to answer it."""
 
 
 class ServiceAway(MlflowError):
-    """The service cannot be reached. A client of MLflow repeats its request."""
+    """The service cannot be reached. MLflow's clients repeat their request after this error."""
 
     def __init__(self, message: str) -> None:
         super().__init__("TEMPORARILY_UNAVAILABLE", message, retry_after_s=_RETRY_AFTER_S)
 
 
 class FindsRuns(Protocol):
-    """Asks the service for the params of a run."""
+    """Looks up runs at the service."""
 
     async def params_of(self, caller: PortCaller, run_id: str) -> Mapping[str, str]:
-        """Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden; ServiceAway without an answer."""
+        """The params of a run. Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden, or ServiceAway if the
+        service does not answer."""
 
 
 class JournalSink:
-    """A Sink of mlflow/run_writes.py."""
+    """Implements Sink of mlflow/run_writes.py."""
 
     def __init__(self, journals: SyncedJournals, service: FindsRuns) -> None:
         self._journals = journals
@@ -55,11 +56,11 @@ class JournalSink:
         self._bodies: OrderedDict[bytes, None] = OrderedDict()
 
     async def check_models(self, caller: Caller, metrics: Metrics) -> NoReturn:
-        """A metric of a model is two things: a point of the run, and a metric of the model."""
+        """Raises NeedsService: journals have no records for metrics of models."""
         raise NeedsService
 
     async def check_run(self, caller: Caller, run_id: UUID) -> NoReturn:
-        """Asks the service."""
+        """Raises NeedsService: only the service knows."""
         raise NeedsService
 
     async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
@@ -75,29 +76,30 @@ class JournalSink:
             self._bodies.popitem(last=False)
 
     async def log_params(self, caller: Caller, run_id: UUID, params: Mapping[str, str]) -> None:
-        """Returns when they are on disk. Raises ParamChanged if this port knows of another value; otherwise the service
-        refuses it later, and the agent's log says so."""
+        """Returns when the params are on disk. Raises ParamChanged if this port knows another value of one. If only the
+        service knows it, the service refuses the param later, and the agent's log reports that."""
         asking = port_caller(caller)
         await self._check(asking, run_id)
         try:
             self._runs.add_params(_known(asking, run_id), params)
         except Changed as error:
-            changes = [ParamChange(key, stored, given) for key, (stored, given) in error.changes.items()]
+            changes = [ParamChange(key, stored, changed) for key, (stored, changed) in error.changes.items()]
             raise ParamChanged("a param has another value already", subject=run_id.hex, changes=changes) from error
         await self._journals.log_params(asking, run_id.hex, params)
 
     async def set_tags(self, caller: Caller, run_id: UUID, tags: Mapping[str, str]) -> None:
-        """Returns when they are on disk."""
+        """Returns when the tags are on disk."""
         asking = port_caller(caller)
         await self._check(asking, run_id)
         await self._journals.set_tags(asking, run_id.hex, tags)
 
     def forget(self) -> None:
-        """Runs may have been deleted or restored: they are asked for again."""
+        """Forgets what is known about runs, after some may have been deleted or restored."""
         self._runs.forget_all()
 
     async def _check(self, caller: PortCaller, run_id: UUID) -> None:
-        """Asks for a run once. Without an answer the write is taken: the service refuses it later if it must."""
+        """Looks up a run before its first write. If the service does not answer, the write is stored all the same, and
+        the service may refuse it later."""
         key = _known(caller, run_id)
         if key in self._runs:
             return
@@ -108,7 +110,7 @@ class JournalSink:
 
 
 def _known(caller: PortCaller, run_id: UUID) -> str:
-    """What one caller has read is not told to another one."""
+    """The key of a run in KnownRuns. It includes the caller: one caller must not learn what another one has read."""
     return f"{caller.key} {run_id.hex}"
 
 

@@ -26,7 +26,7 @@ from runstream_service.mlflow_port.sink import ServiceAway
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-# A client of MLflow gives up a request after 120 s, and then repeats it.
+# How long a request waits for the service. MLflow's clients give up a request after 120 s, and then repeat it.
 PATIENCE_S = 60.0
 _LOOKUP_S = 5.0
 _CONNECT_S, _SILENT_S = 5.0, 110.0
@@ -42,13 +42,13 @@ _REFUSED: Mapping[int, type[CoreError]] = {401: Unauthenticated, 403: Forbidden}
 
 
 class Upstream:
-    """The service over HTTP. Belongs to one event loop."""
+    """A client of the service over HTTP. Belongs to one event loop."""
 
     def __init__(self, url: str, tls: TlsFiles) -> None:
-        """Raises CannotDial."""
+        """Raises CannotDial if the TLS files cannot be used."""
         self._url = url
         self._repetition = Repetition()
-        # Bodies are passed on as they are, compressed or not. The environment's proxies are for web pages.
+        # Bodies are passed on as they are, compressed or not. Proxies of the environment are not for the service.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context_of(tls)) if url.startswith("https://") else None,
             auto_decompress=False,
@@ -61,13 +61,15 @@ class Upstream:
         await self._session.close()
 
     async def pass_on(self, request: Request, deadline: Deadline, body: bytes | None = None) -> Response:
-        """The answer of the service. `body`: that of the request, if it was read already. Raises ServiceAway."""
+        """The service's response to a request, whose body is `body` if it was read already.
+
+        Raises ServiceAway if the service cannot be reached until the deadline."""
         backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             try:
                 return await self._try(request, body)
             except aiohttp.ClientConnectorError as error:
-                # Nothing of the request was sent, so it is sent again, whatever it does.
+                # Nothing of the request was sent, so it can be sent again, whatever it does.
                 pause_s = backoff.next_s()
                 if deadline.left_s() <= pause_s:
                     raise self._away(error) from error
@@ -77,7 +79,7 @@ class Upstream:
             await asyncio.sleep(pause_s)
 
     async def params_of(self, caller: PortCaller, run_id: str) -> Mapping[str, str]:
-        """Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden, ServiceAway."""
+        """The params of a run. Raises RunNotFound, RunDeleted, Unauthenticated, Forbidden, ServiceAway."""
         url = f"{self._url}/api/2.0/mlflow/runs/get?run_id={quote(run_id)}"
         try:
             timeout = aiohttp.ClientTimeout(total=_LOOKUP_S)
@@ -90,7 +92,7 @@ class Upstream:
         if status in _REFUSED:
             raise _REFUSED[status](_message(content))
         if status != 200:
-            raise ServiceAway(f"The service answers with status {status}.")
+            raise ServiceAway(f"The service at {self._url} responds with status {status}. Try again later.")
         return _params(run_id, content)
 
     async def _try(self, request: Request, body: bytes | None) -> Response:
@@ -98,7 +100,7 @@ class Upstream:
         query = request.scope["query_string"]
         target = self._url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
         headers = [(name, value) for name, value in request.headers.items() if name not in _OF_CONNECTION]
-        caller = known_caller_of(request.scope)  # none on a page that everybody may read
+        caller = known_caller_of(request.scope)  # None on public paths
         if caller is not None:
             headers += port_caller(caller).headers(request.headers).items()
         answer = await self._session.request(
@@ -115,10 +117,10 @@ class Upstream:
         return response
 
     def _report(self, error: BaseException) -> None:
-        """Once a minute, in the agent's log: the script that waits shows nothing until it gives up."""
+        """Reports in the agent's log, once a minute, that requests wait; the script shows nothing until it gives up."""
         if self._repetition.is_due("away"):
             logging.getLogger("runstream_agent").warning(
-                "a request of MLflow's API waits for the service at %s (%s). Another address: "
+                "a request of MLflow's API waits for the service at %s (%s). If the address is wrong, set "
                 "RUNSTREAM_MLFLOW_HTTP_ADDRESS",
                 self._url,
                 error or type(error).__name__,
@@ -127,8 +129,8 @@ class Upstream:
     def _away(self, error: BaseException) -> ServiceAway:
         self._report(error)
         return ServiceAway(
-            f"The service at {self._url} cannot be reached ({error or type(error).__name__}). What was logged is on "
-            "disk, and is sent when it can be."
+            f"The service at {self._url} cannot be reached ({error or type(error).__name__}). What was logged is "
+            "stored on disk, and is sent as soon as it can be."
         )
 
 
@@ -159,4 +161,6 @@ def _params(run_id: str, content: bytes) -> Mapping[str, str]:
     except CoreError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise ServiceAway(f"What answers is not runstream: {error!r}") from error
+        raise ServiceAway(
+            f"The response to GET runs/get is not one of runstream ({error!r}). Check the address of the service."
+        ) from error

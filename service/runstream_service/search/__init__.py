@@ -1,7 +1,7 @@
 """MLflow's search language, with OR, NOT and parentheses: filters and orders of runs, experiments, models.
 
-conditions.py  what a filter says: comparisons, joined by AND, OR and NOT
-grammar.py     text -> conditions and orders, checked against a dialect
-dialects.py    what each kind of entity can be searched by
-sql.py         conditions -> SQL with parameters
+dialects.py    by which fields each kind of entity can be searched
+grammar.py     parses a text into conditions and orders, checked against a dialect
+conditions.py  conditions: comparisons, joined by AND, OR and NOT
+sql.py         makes SQL with parameters of conditions
 """

@@ -1,10 +1,10 @@
-"""What a filter says: comparisons that are joined by AND, OR and NOT.
+"""The conditions of a filter: comparisons that are joined by AND, OR and NOT.
 
-Logic has two values, also where nothing is stored: a comparison of a field that an entity does not have is false, and
-its negation is true. So `NOT metrics.loss > 1` matches runs without a loss, and `metrics.loss <= 1` does not.
+A condition is true or false, never unknown: a comparison of a field that an entity does not have is false, and its
+negation is true. So `NOT metrics.loss > 1` matches runs without a loss, and `metrics.loss <= 1` does not.
 
-NOT only stands before single comparisons here: what the text negates is turned around when it is read, by De Morgan's
-laws. So conditions that all have to be true are visible as such, and PostgreSQL can use an index for each of them.
+NOT stands only before single comparisons here: the parser applies De Morgan's laws to other negations. So conditions
+that all have to be true are visible as such, and PostgreSQL can use an index for each of them.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """True unless the comparison is."""
+    """True if the comparison is not."""
 
     comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """True if all parts are; without any, too. No part is an And itself."""
+    """True if all parts are true; an And without parts is true. No part is an And itself."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """True if one of the parts is; there are at least two. No part is an Or itself."""
+    """True if one of the parts is true; there are at least two. No part is an Or itself."""
 
     parts: tuple[Condition, ...]
 
@@ -51,7 +51,7 @@ Condition: TypeAlias = "Comparison | Not | And | Or"
 
 
 def all_of(conditions: Iterable[Condition]) -> And:
-    """The conjunction, with those in it that are conjunctions themselves."""
+    """The conjunction of the conditions; conjunctions among them are merged into it."""
     parts: list[Condition] = []
     for condition in conditions:
         parts += condition.parts if isinstance(condition, And) else (condition,)
@@ -59,8 +59,8 @@ def all_of(conditions: Iterable[Condition]) -> And:
 
 
 def any_of(conditions: Iterable[Condition]) -> Condition:
-    """The disjunction, with those in it that are disjunctions themselves. Of one field that equals one of several
-    texts, it has one comparison: PostgreSQL looks for them all at once."""
+    """The disjunction of the conditions; disjunctions among them are merged into it. Several texts that one field may
+    equal become one comparison with IN, so that PostgreSQL looks for all of them at once."""
     parts: list[Condition] = []
     texts: dict[tuple[str, str], dict[str, None]] = {}
     for part in _alternatives(conditions):
@@ -73,7 +73,7 @@ def any_of(conditions: Iterable[Condition]) -> Condition:
 
 
 def negated(condition: Condition) -> Condition:
-    """The opposite."""
+    """The condition that is true if this one is false."""
     if isinstance(condition, Comparison):
         return Not(condition)
     if isinstance(condition, Not):
@@ -99,7 +99,7 @@ def uses(condition: Condition, kinds: Collection[str]) -> bool:
 
 
 def _alternatives(conditions: Iterable[Condition]) -> Iterator[Condition]:
-    for condition in map(_without_shell, conditions):
+    for condition in map(_unwrapped, conditions):
         yield from condition.parts if isinstance(condition, Or) else (condition,)
 
 
@@ -112,6 +112,6 @@ def _is_one_of(kind: str, key: str, values: tuple[str, ...]) -> Comparison:
     return Comparison(kind, key, "IN", values) if len(values) > 1 else Comparison(kind, key, "=", values[0])
 
 
-def _without_shell(condition: Condition) -> Condition:
-    """The only part of a conjunction that has one."""
+def _unwrapped(condition: Condition) -> Condition:
+    """The condition; if it is a conjunction with a single part, that part."""
     return condition.parts[0] if isinstance(condition, And) and len(condition.parts) == 1 else condition

@@ -1,4 +1,5 @@
-"""What each kind of entity can be searched and ordered by, as tables. Facts of MLflow 3.17: SearchUtils and kin."""
+"""By which fields each kind of entity can be searched and ordered, as tables. The same as in MLflow 3.17 (SearchUtils
+and its subclasses)."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ _PRESENCE = frozenset({"IS NULL", "IS NOT NULL"})
 _NUMBERS = _EQUALITY | {"<", "<=", ">", ">="}
 
 
-class Values(Enum):
-    """What a field is compared with."""
+class ValueType(Enum):
+    """The type of the values that a field is compared with."""
 
     TEXT = "text"  # quoted
     NUMBER = "number"  # a float
@@ -26,17 +27,18 @@ class Values(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a field may be compared. `alias_of` is the field that it is another name of."""
+    """How a field may be compared. `alias_of`: the field for which this one is another name."""
 
     operators: frozenset[str]
-    values: Values = Values.TEXT
+    values: ValueType = ValueType.TEXT
     alias_of: str = ""
     also_quoted: bool = False  # a number may be quoted too
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What may stand before the first point: `words` all mean `name`. `keys`: None means that any key is right."""
+    """A kind of field, which stands before the first point of its name; `words` are the spellings of it. `keys`: the
+    keys that may follow; None: any key may."""
 
     name: str
     words: tuple[str, ...]
@@ -51,9 +53,9 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The language of one kind of entity. `order_keys`: attributes to order by, with what they stand for. A field that
-    is repeated in an order is refused, or the first counts. `functions`: what min(metrics.x) and its like are; their
-    argument is a metric."""
+    """The language of one kind of entity. `order_keys`: the attributes to order by, with the fields that they stand
+    for. `may_repeat_orders`: of a field that is repeated in an order, the first counts; otherwise it is refused.
+    `functions`: the kinds of functions such as min(metrics.x), whose argument is a metric."""
 
     name: str
     kinds: tuple[Kind, ...]
@@ -70,28 +72,28 @@ class Dialect:
 
     @property
     def attributes(self) -> Kind:
-        """What a bare name is."""
+        """The kind of a name without a point."""
         return self.by_word["attribute"]
 
 
 _ANY_TEXT = Rule(_TEXTS)
 _LIKE_TEXT = Rule(_LIKENESS)
-_TIME = Rule(_NUMBERS, Values.WHOLE_OR_FRACTION)
-_WHOLE_TIME = Rule(_NUMBERS, Values.WHOLE)
-_START_TIME = Rule(_NUMBERS, Values.WHOLE_OR_FRACTION, alias_of="start_time")
+_TIME = Rule(_NUMBERS, ValueType.WHOLE_OR_FRACTION)
+_WHOLE_TIME = Rule(_NUMBERS, ValueType.WHOLE)
+_START_TIME = Rule(_NUMBERS, ValueType.WHOLE_OR_FRACTION, alias_of="start_time")
 _RUN_NAME = Rule(_LIKENESS, alias_of="run_name")
 _REGISTRY_TAGS = Kind("tag", ("tag", "tags"), _LIKE_TEXT, orders=False)
 
-# The least and the greatest value of a metric over all its points.
-_LEAST = Kind("minimum", (), Rule(_NUMBERS, Values.NUMBER))
-_GREATEST = Kind("maximum", (), Rule(_NUMBERS, Values.NUMBER))
-# What is compared with points; the rest is stored with the run.
+# The lowest and the highest value of a metric over all of its points.
+_LEAST = Kind("minimum", (), Rule(_NUMBERS, ValueType.NUMBER))
+_GREATEST = Kind("maximum", (), Rule(_NUMBERS, ValueType.NUMBER))
+# The kinds that are read from points; the others are stored with the run.
 OF_POINTS = frozenset({"metric", "minimum", "maximum"})
 
 RUNS = Dialect(
     "runs",
     (
-        Kind("metric", ("metric", "metrics"), Rule(_NUMBERS, Values.NUMBER)),
+        Kind("metric", ("metric", "metrics"), Rule(_NUMBERS, ValueType.NUMBER)),
         Kind("parameter", ("parameter", "parameters", "param", "params"), Rule(_LIKENESS | _PRESENCE)),
         Kind("tag", ("tag", "tags"), Rule(_LIKENESS | _PRESENCE)),
         Kind(
@@ -135,7 +137,7 @@ EXPERIMENTS = Dialect(
             ("attribute",),
             keys={
                 "name": _LIKE_TEXT,
-                "experiment_id": Rule(_MEMBERSHIP, Values.QUOTED_WHOLE),
+                "experiment_id": Rule(_MEMBERSHIP, ValueType.QUOTED_WHOLE),
                 "creation_time": _WHOLE_TIME,
                 "last_update_time": _WHOLE_TIME,
             },
@@ -166,7 +168,7 @@ MODEL_VERSIONS = Dialect(
                 "name": _ANY_TEXT,
                 "run_id": _ANY_TEXT,
                 "source_path": _LIKE_TEXT,
-                "version_number": Rule(_NUMBERS, Values.WHOLE, also_quoted=True),
+                "version_number": Rule(_NUMBERS, ValueType.WHOLE, also_quoted=True),
             },
         ),
         _REGISTRY_TAGS,
@@ -174,13 +176,13 @@ MODEL_VERSIONS = Dialect(
     order_keys={key: key for key in ("name", "version_number", "creation_timestamp", "last_updated_timestamp")},
 )
 
-_CREATION = Rule(_NUMBERS, Values.NUMBER, alias_of="creation_timestamp")
-_LAST_UPDATE = Rule(_NUMBERS, Values.NUMBER, alias_of="last_updated_timestamp")
+_CREATION = Rule(_NUMBERS, ValueType.NUMBER, alias_of="creation_timestamp")
+_LAST_UPDATE = Rule(_NUMBERS, ValueType.NUMBER, alias_of="last_updated_timestamp")
 
 LOGGED_MODELS = Dialect(
     "logged models",
     (
-        Kind("metric", ("metrics",), Rule(_NUMBERS, Values.NUMBER)),
+        Kind("metric", ("metrics",), Rule(_NUMBERS, ValueType.NUMBER)),
         Kind("parameter", ("params",), _ANY_TEXT, orders=False),
         Kind("tag", ("tags",), _ANY_TEXT, orders=False),
         Kind(

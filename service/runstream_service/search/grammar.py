@@ -1,12 +1,13 @@
-"""MLflow's search language, with OR, NOT and parentheses -> conditions and orders.
+"""Parses MLflow's search language, with OR, NOT and parentheses, into conditions and orders.
 
-A filter is first read as MLflow reads it, with all its peculiarities: comparisons in a row, with any number of ANDs
-between them. What this refuses is read as an expression: NOT binds tightest, then AND, then OR.
+A filter is first parsed as MLflow does it, with all its peculiarities: comparisons in a row, with any number of ANDs
+between them. A filter that this refuses is parsed as an expression: NOT binds tightest, then AND, then OR.
 
-Parsed with lark, not with mlflow-skinny's own parser: that one costs 0.55 s of import and 77 MB of memory, brings its
-own pins (databricks-sdk, opentelemetry, sqlparse and others) and is not public. lark: import 0.04 s, 11 MB; the grammar
-below is built in 0.01 s. A filter of three comparisons takes 0.15 ms, 0.006 ms when it was seen before; there 0.6 ms.
-What the two of them accept is compared in tests/mlflow/test_search_grammar.py, with a table of what differs on purpose.
+It uses lark, not mlflow-skinny's own parser: that one takes 0.55 s to import and 77 MB of memory, has pinned
+dependencies of its own (databricks-sdk, opentelemetry, sqlparse and others) and is not public. lark takes 0.04 s to
+import and 11 MB; the grammar below is built in 0.01 s. A filter of three comparisons takes 0.15 ms, or 0.006 ms when it
+was seen before; MLflow's parser takes 0.6 ms. tests/mlflow/test_search_grammar.py compares what the two accept, with a
+table of the differences that are intended.
 """
 
 from __future__ import annotations
@@ -25,27 +26,28 @@ from lark import Lark, Token, Tree, UnexpectedInput
 from runstream_service.concurrency import threads
 from runstream_service.errors.core import InvalidField
 from runstream_service.search.conditions import And, Comparison, Condition, Value, all_of, any_of, negated
-from runstream_service.search.dialects import OF_POINTS, Dialect, Kind, Rule, Values
+from runstream_service.search.dialects import OF_POINTS, Dialect, Kind, Rule, ValueType
 
 if TYPE_CHECKING:
     from lark.parsers.lalr_interactive_parser import InteractiveParser
 
-MAX_CHARACTERS = 65_536  # besides lists
+MAX_CHARACTERS = 65_536  # without lists
 MAX_CHARACTERS_WITH_LISTS = 1_000_000  # a list of 25,000 run ids
 MAX_COMPARISONS = 100
-MAX_PARENTHESES = 32  # open at once
+MAX_PARENTHESES = 32  # open at the same time
 MAX_ORDERS = 20
-# Of 100 comparisons there are 400 with the ANDs between them; MLflow takes any number of ANDs.
+# 100 comparisons and the ANDs between them are 400 tokens; MLflow accepts any number of ANDs.
 _MAX_TOKENS = 1_000
-# Of what comes before and after the lists; and of quotes, which take longer to look through than other characters.
+# How many pieces of text and lists are looked for in a long filter; and how many quotes it may have, since they take
+# longer to search than other characters.
 _MAX_PIECES = 1_000
 _MAX_QUOTES = 60_000
-# Longer ones are long lists of ids; a cache of these would take memory and hardly ever be hit.
+# Longer filters have long lists of ids; a cache of them would take memory and hardly ever be hit.
 _CACHED_CHARACTERS = 4_096
 
-# Text in quotes may have these quotes in it, doubled or behind a backslash; they stay so. No expression can match the
-# same text in two ways, and none goes through it one character at a time: a filter must not be able to keep us busy.
-# Lark takes the backslash out of \\", hence [\\].
+# Text in quotes may contain its quotes doubled or behind a backslash; they stay as they are. No expression can match
+# the same text in two ways, and none goes through it one character at a time, so that no filter can take quadratic
+# time. Lark removes the backslash from \\", hence [\\].
 _GRAMMAR = r"""
 row: (_AND | comparison)*
 
@@ -114,34 +116,34 @@ class Order:
 
 
 class _Text(NamedTuple):
-    """A filter with marks in the place of its lists, and where these marks are."""
+    """A filter in which marks replace the lists, the lists, and the positions of the marks."""
 
     text: str
     lists: Sequence[str] = ()
     marks_at: Sequence[int] = ()
 
     def position(self, at: int) -> int:
-        """Where a character of the text is in the whole filter."""
+        """The position in the whole filter of a character at this position of the text."""
         before = [number for number, mark_at in enumerate(self.marks_at) if mark_at < at]
         return at + sum(len(self.lists[number]) - len(_mark(number)) for number in before)
 
     def value(self, token: Token) -> Token:
-        """The value itself where there is a mark."""
+        """The token; if it is a mark, with the list in its place."""
         return token.update(value=self.lists[int(token[3:-2])]) if token.startswith("('\0") else token
 
 
 async def read_filter(text: str, dialect: Dialect) -> And:
-    """`parse_filter` without holding up the event loop: long ones are parsed in a thread. Raises Overloaded, too."""
+    """Like `parse_filter`, but parses long filters in a thread. Also raises Overloaded."""
     if len(text) <= _CACHED_CHARACTERS:
         return parse_filter(text, dialect)
     return await threads.PARSING.run(parse_filter, text, dialect)
 
 
 def parse_filter(text: str, dialect: Dialect) -> And:
-    """The conditions of a filter, all of which have to be true; none for an empty one.
+    """The conditions of a filter, all of which have to be true; none if the filter is empty.
 
     Raises:
-        InvalidField: in MLflow's words, where it has some, and with the position.
+        InvalidField: with MLflow's message, where there is one, and the position of the error.
     """
     _check_text(text, "filter", MAX_CHARACTERS_WITH_LISTS)
     if len(text) <= _CACHED_CHARACTERS:
@@ -154,15 +156,15 @@ def parse_filter(text: str, dialect: Dialect) -> And:
 
 
 def _without_lists(text: str) -> _Text:
-    """The filter without its lists: a list of 25,000 ids is read in milliseconds so, and in half a second by the
-    grammar. No filter has such a mark: it has a NUL character in it."""
+    """The filter with marks in place of its lists: this takes milliseconds for a list of 25,000 ids, for which the
+    grammar would take half a second. A mark contains a NUL character, which no filter does."""
     lists: list[str] = []
     marks_at: list[int] = []
     rest = ""
     at = 0
     for count, match in enumerate(_PIECES.finditer(text)):
         if count >= _MAX_PIECES:
-            break  # what is left counts as it is
+            break  # the rest stays in the text
         if match["list"]:
             rest += text[at : match.start()]
             marks_at.append(len(rest))
@@ -177,11 +179,7 @@ def _mark(number: int) -> str:
 
 
 def parse_order_by(texts: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
-    """The fields to order by, each once.
-
-    Raises:
-        InvalidField.
-    """
+    """The fields to order by, without repetitions. Raises InvalidField."""
     if len(texts) > MAX_ORDERS:
         raise InvalidField(f"order_by: has {len(texts):,} fields; at most {MAX_ORDERS} are allowed", field="order_by")
     orders = tuple(_parsed_order(_check_text(text, "order_by", _CACHED_CHARACTERS), dialect) for text in texts)
@@ -194,7 +192,7 @@ def parse_order_by(texts: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
 
 
 def parse_field(text: str, dialect: Dialect) -> tuple[str, str]:
-    """Kind and key of a field to order by that comes without a direction. Raises InvalidField."""
+    """The kind and the key of a field to order by, which is written without a direction. Raises InvalidField."""
     return _orderable("", _check_text(text.strip(), "order_by", _CACHED_CHARACTERS), dialect)
 
 
@@ -204,7 +202,7 @@ def _parsed_filter(text: str, dialect: Dialect) -> And:
 
 
 class _Reader:
-    """Reads one filter."""
+    """Parses one filter."""
 
     def __init__(self, text: _Text, dialect: Dialect) -> None:
         self._text = text
@@ -235,7 +233,7 @@ class _Reader:
             ) from error
 
     def _parsed(self, parsing: InteractiveParser) -> Tree[Token]:
-        """Lark's tree. Counted meanwhile: what comes after too much is not looked at."""
+        """Lark's tree. Stops with an error at the first token that exceeds a limit."""
         comparisons = parentheses = 0
         for count, token in enumerate(parsing.iter_parse()):
             comparisons += token.type in ("OPERATOR", "PRESENCE")
@@ -264,20 +262,20 @@ class _Reader:
         if tree.data == "disjunction":
             return any_of(parts)
         if tree.data == "negation":
-            return negated(parts[0]) if len(tree.children) % 2 == 0 else parts[0]  # NOT NOT is nothing
+            return negated(parts[0]) if len(tree.children) % 2 == 0 else parts[0]  # two NOTs cancel each other
         return all_of(parts)
 
     def _comparison(
         self, function: Token | str, name: Token, operator: Token, token: Token | None = None
     ) -> Comparison:
-        """Checks one against the dialect. `function` is min or max, or empty."""
+        """A comparison, checked against the dialect. `function` is min or max, or empty."""
         comparator = " ".join(operator.upper().split())
         with self._at(function if isinstance(function, Token) else name):
             kind, key = _kind_and_key(function, name, self._dialect, "filter")
             rule = _rule(kind, key)
             if token is None and comparator not in rule.operators:
                 raise _wrong(f"IS NULL / IS NOT NULL is not supported for '{kind.name}' '{key}'")
-        # First the value, then the operator: as MLflow does, whose messages tell of the value.
+        # The value is checked before the operator, as in MLflow, so that the messages are the same.
         value = None
         if token is not None:
             with self._at(token):
@@ -288,7 +286,7 @@ class _Reader:
 
     @contextmanager
     def _at(self, token: Token) -> Iterator[None]:
-        """Adds to an error where it is."""
+        """Adds the position of a token to an error in the block."""
         try:
             yield
         except InvalidField as error:
@@ -344,7 +342,7 @@ def _check_operator(kind: Kind, key: str, rule: Rule, operator: str, value: Valu
 
 
 def _kind_and_key(function: str, name: str, dialect: Dialect, where: str) -> tuple[Kind, str]:
-    """What a field is. With a function, such as min(metrics.loss), it is another one."""
+    """The kind and the key of a field. A function, such as min(metrics.loss), has a kind of its own."""
     kind, key = _kind_and_key_of(str(name), dialect, where)
     if not function:
         return kind, key
@@ -369,9 +367,9 @@ def _kind_and_key_of(name: str, dialect: Dialect, where: str) -> tuple[Kind, str
 def _value(kind: Kind, key: str, rule: Rule, token: Token) -> Value:
     if token.type == "LIST":
         return _list(kind, key, rule, token)
-    if rule.values in (Values.TEXT, Values.QUOTED_WHOLE):
+    if rule.values in (ValueType.TEXT, ValueType.QUOTED_WHOLE):
         text = _text(kind, token)
-        return text if rule.values is Values.TEXT else _experiment_id(text)
+        return text if rule.values is ValueType.TEXT else _experiment_id(text)
     if token.type == "TEXT" and rule.also_quoted:
         token = Token("NUMBER", token[1:-1])
     if token.type != "NUMBER":
@@ -394,13 +392,13 @@ def _text(kind: Kind, token: Token) -> str:
 
 def _number(key: str, rule: Rule, text: str) -> int | float:
     try:
-        if rule.values is Values.NUMBER:
+        if rule.values is ValueType.NUMBER:
             return float(text)
         if re.fullmatch(r"-?\d+", text):
             return int(text)
-        if rule.values is Values.WHOLE_OR_FRACTION:
+        if rule.values is ValueType.WHOLE_OR_FRACTION:
             return float(text)
-    except ValueError:  # more digits than Python takes
+    except ValueError:  # more digits than Python parses
         pass
     raise _wrong(f"Invalid value for numeric attribute '{key}': {text[:80]!r}")
 
@@ -412,11 +410,12 @@ def _list(kind: Kind, key: str, rule: Rule, token: Token) -> tuple[str, ...] | t
             raise _wrong(f"Expected a quoted string value for {kind.name} (e.g. 'my-value'). Got value {token[:80]}")
         raise _wrong(f"Only {supporting} attributes support comparison with a list of quoted string values.")
     texts = _texts(token)
-    return texts if rule.values is Values.TEXT else tuple(map(_experiment_id, texts))
+    return texts if rule.values is ValueType.TEXT else tuple(map(_experiment_id, texts))
 
 
 def _texts(token: str) -> tuple[str, ...]:
-    """A list is read as Python reads a tuple, as MLflow does: there, other than in a single value, \\' is a quote."""
+    """The texts in a list. As in MLflow, it is parsed as a Python tuple, so \\' is a quote, unlike in a single
+    value."""
     if _PLAIN_LIST.fullmatch(token):
         return tuple(_PLAIN_TEXT.findall(token))
     if len(token) > _CACHED_CHARACTERS:  # Python would take half a second for some hundred kilobytes
@@ -426,7 +425,7 @@ def _texts(token: str) -> tuple[str, ...]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of backslashes before other characters, which stay
+            warnings.simplefilter("ignore")  # about backslashes before other characters, which stay
             found = ast.literal_eval(token.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise _wrong(
@@ -454,7 +453,7 @@ def _experiment_id(text: str) -> int:
 
 
 def _unquoted(name: str) -> str:
-    """First plain quotes, then backticks come off, as in MLflow."""
+    """A name without its quotes: as in MLflow, first plain quotes are removed, then backticks."""
     for quotes in ("'\"", "`"):
         if len(name) >= 2 and name[0] == name[-1] and name[0] in quotes:
             name = name[1:-1]
@@ -464,7 +463,9 @@ def _unquoted(name: str) -> str:
 def _check_text(text: str, field: str, limit: int) -> str:
     _check_length(text, field, limit)
     if re.search(r"[\x00\ud800-\udfff]", text):
-        raise InvalidField(f"{field}: has a NUL character or a lone surrogate, which nothing stored has", field=field)
+        raise InvalidField(
+            f"{field}: has a NUL character or a lone surrogate, which no stored text can have", field=field
+        )
     return text
 
 
@@ -480,7 +481,7 @@ def _expected_behind(text: str) -> str:
         pass
     terminals = set(parsing.accepts())  # type: ignore[no-untyped-call]
     if "OPERATOR" in terminals:
-        terminals.discard("_OPEN")  # only right behind min and max
+        terminals.discard("_OPEN")  # only valid after min and max
     words = [word for terminal, word in _WORDS.items() if word and terminal in terminals]
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)
 
@@ -493,7 +494,7 @@ def _wrong(message: str) -> InvalidField:
     return InvalidField(message, field="filter")
 
 
-# The contextual lexer knows what may come: so a text in double quotes is a name on the left and a value on the right,
-# and a parenthesis opens a list behind IN, and an expression elsewhere.
+# The contextual lexer knows which tokens may come next: so a text in double quotes is a name on the left of an operator
+# and a value on its right, and a parenthesis begins a list after IN and an expression elsewhere.
 _FILTERS = Lark(_GRAMMAR, start=["row", "expression"], parser="lalr", lexer="contextual")
 _ORDERS = Lark(_GRAMMAR, start="order", parser="lalr", lexer="contextual")

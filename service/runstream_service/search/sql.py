@@ -1,8 +1,8 @@
-"""Conditions -> SQL with parameters, and orders -> what follows ORDER BY.
+"""Makes SQL with parameters of conditions, and the terms after ORDER BY of orders.
 
-As MLflow's SQLite store compares: text byte by byte, LIKE and ILIKE without an escape character, nothing matches a
-field that is not there (but IS NULL), and NaN only !=. Names of columns are ours, never a caller's; what callers say
-goes into parameters.
+Comparisons are those of MLflow's SQLite store: text byte by byte; LIKE and ILIKE without an escape character; nothing
+matches a field that an entity does not have, except IS NULL; NaN matches only !=. The names of columns come from this
+service, never from a caller; what callers send goes into parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runstream_service.search.conditions import Comparison, Not, Or
 if TYPE_CHECKING:
     from runstream_service.search.conditions import Condition, Value
 
-# The driver takes these for plus and minus infinity, which PostgreSQL compares rightly with all times.
+# The driver sends these as plus and minus infinity, which PostgreSQL compares correctly with all times.
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _FARTHEST_MS = 10**15  # beyond both
@@ -38,17 +38,17 @@ class Parameters:
 
 
 def condition_sql(condition: Condition, compare: Callable[[Comparison], str]) -> str:
-    """A condition, of which `compare` makes the SQL of the single comparisons."""
+    """The SQL of a condition; `compare` makes the SQL of a single comparison."""
     if isinstance(condition, Comparison):
         return compare(condition)
     if isinstance(condition, Not):
-        return f"({compare(condition.comparison)}) IS NOT TRUE"  # of what is not there, the comparison is NULL
+        return f"({compare(condition.comparison)}) IS NOT TRUE"  # the comparison of a missing field is NULL
     parts = [condition_sql(part, compare) for part in condition.parts]
     return disjunction(parts) if isinstance(condition, Or) else conjunction(parts)
 
 
 def text_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
-    """A comparison of text. Of a byte-wise column or not: equality is the same."""
+    """A comparison of a column of text. Its collation does not matter, since it is not compared with < or >."""
     if operator == "IN":
         return f"{column} = ANY ({parameters.add(list(_many(value)), 'text[]')})"
     if operator == "NOT IN":
@@ -79,7 +79,8 @@ def metric_condition(column: str, operator: str, value: Value, parameters: Param
 
 
 def time_condition(column: str, operator: str, value: Value, parameters: Parameters) -> str:
-    """A comparison of a time with milliseconds since 1970: the time is cut to whole ones, as MLflow stores it."""
+    """A comparison of a time with milliseconds since 1970. The time is cut to whole milliseconds, as MLflow stores
+    it."""
     milliseconds = max(-_FARTHEST_MS, min(_number(value), _FARTHEST_MS))  # 1e999 is infinite
     if operator in ("=", "!=") and milliseconds != math.floor(milliseconds):
         return "false" if operator == "=" else f"{column} IS NOT NULL"
@@ -94,8 +95,8 @@ def time_condition(column: str, operator: str, value: Value, parameters: Paramet
 
 
 def keyed_condition(source: str, comparison: Comparison, parameters: Parameters) -> str:
-    """A comparison of a param or tag. `source` is what follows FROM, with its condition on the entity; the columns are
-    called key and value: `tags WHERE tags.run_id = r.run_id`."""
+    """A comparison of a param or tag. `source` is what follows FROM, with a condition on the entity, such as `tags
+    WHERE tags.run_id = r.run_id`; its columns are called key and value."""
     of_key = f"SELECT FROM {source} AND key = {parameters.add(comparison.key, 'text')}"
     if comparison.operator == "IS NULL":
         return f"NOT EXISTS ({of_key})"
@@ -105,13 +106,13 @@ def keyed_condition(source: str, comparison: Comparison, parameters: Parameters)
 
 
 def order_term(expression: str, *, descending: bool, is_text: bool = False) -> str:
-    """A field to order by; what is not there comes last in both directions. Text by its bytes."""
+    """A term of ORDER BY. Missing values come last in both directions; text is ordered by its bytes."""
     collation = ' COLLATE "C"' if is_text else ""
     return f"{expression}{collation} {'DESC' if descending else 'ASC'} NULLS LAST"
 
 
 def metric_order_terms(column: str, *, descending: bool) -> list[str]:
-    """A metric to order by: numbers, then NaN, then what has none, in both directions."""
+    """The terms of ORDER BY for a metric: in both directions numbers come first, then NaN, then missing values."""
     return [
         f"CASE WHEN {column} IS NULL THEN 2 WHEN {column} = 'NaN' THEN 1 ELSE 0 END",
         f"{finite(column)} {'DESC' if descending else 'ASC'}",
@@ -119,17 +120,17 @@ def metric_order_terms(column: str, *, descending: bool) -> list[str]:
 
 
 def finite(column: str) -> str:
-    """A metric's value with the infinities as MLflow keeps them. NaN stays."""
+    """A metric's value with the largest doubles in place of infinities, as MLflow stores them. NaN stays NaN."""
     return f"CASE WHEN abs({column}) = 'Infinity' THEN sign({column}) * {LARGEST!r} ELSE {column} END"
 
 
 def conjunction(conditions: Sequence[str]) -> str:
-    """All of them."""
+    """SQL that is true if all conditions are."""
     return " AND ".join(f"({condition})" for condition in conditions) or "true"
 
 
 def disjunction(conditions: Sequence[str]) -> str:
-    """One of them."""
+    """SQL that is true if one of the conditions is."""
     return " OR ".join(f"({condition})" for condition in conditions) or "false"
 
 
@@ -148,7 +149,7 @@ def _number(value: Value) -> int | float:
 
 
 def _beyond(column: str, operator: str, *, above: bool) -> str:
-    """A comparison with a number beyond all that a column can have."""
+    """A comparison with a number that is above, or below, all numbers that a column can hold."""
     is_true = operator == "!=" or ((operator in ("<", "<=")) == above and operator != "=")
     return f"{column} IS NOT NULL" if is_true else "false"
 

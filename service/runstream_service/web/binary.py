@@ -2,11 +2,11 @@
 
     bytes 0-3   length of the head, an unsigned integer
     bytes 4-7   0
-    head        JSON, filled up with spaces so that what follows begins at a multiple of 8
+    head        JSON, padded with spaces so that what follows begins at a multiple of 8
     arrays      for each curve, for each column, `count` doubles
 
 Everything is little-endian. The head is {"columns": [...], "curves": [{"run_id", "key", "rank", "attempt", "count"}],
-"cut": null or an object}. Doubles hold all integers up to 2^53, of which steps and times are far away.
+"cut": null or an object}. Doubles hold all integers up to 2^53; steps and times are far below that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ALIGNED = 8
 
 @dataclass(frozen=True, slots=True)
 class ArrayCurve:
-    """The columns of one curve, all of the same length, and what names it in the head."""
+    """The columns of one curve, all of the same length, and the fields that name it in the head."""
 
     name: Mapping[str, Any]
     columns: Sequence[NDArray[Any]]
@@ -35,7 +35,7 @@ class ArrayCurve:
 
 @dataclass(slots=True)
 class Arrays:
-    """An answer of curves that all have the same columns."""
+    """A response with curves that all have the same columns. `cut`: what was left out, if anything was."""
 
     columns: Sequence[str]
     curves: list[ArrayCurve] = field(default_factory=list)
@@ -43,11 +43,11 @@ class Arrays:
 
     @property
     def values(self) -> int:
-        """How many doubles there are."""
+        """How many doubles the response has."""
         return len(self.columns) * sum(map(len, self.curves))
 
     def encode(self) -> bytes:
-        """All of it."""
+        """The bytes of the response, in the form that the module's docstring describes."""
         return b"".join(self._parts())
 
     def _parts(self) -> Iterator[bytes]:

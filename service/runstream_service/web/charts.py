@@ -1,4 +1,4 @@
-"""Charts: messages, and handlers that answer with arrays."""
+"""Charts: messages, and handlers that return arrays."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _AGGREGATE = (
     "min_rank",
     "max_rank",
 )
-# An answer with this many buckets has 43 MB. With many buckets a curve, there are fewer curves.
-_MAX_BUCKETS_OF_ALL = 600_000
+# A response with this many buckets has 43 MB. The more buckets a curve has, the fewer curves a response may have.
+_MAX_TOTAL_BUCKETS = 600_000
 
 Buckets_ = Annotated[int, Meta(ge=1, le=MAX_BUCKETS)]
 Position = int | float | None
@@ -42,7 +42,7 @@ LogOrigin = Annotated[int, Meta(ge=MIN_STEP, le=MAX_STEP)]
 
 
 class ChartOfRuns(Message):
-    """charts. `min` and `max` are positions on the axis, which may lie between two steps."""
+    """POST charts. `min` and `max` are positions on the axis, which may lie between two steps."""
 
     run_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100)]
     keys: Annotated[tuple[str, ...], Meta(max_length=1_000)] = ()
@@ -57,7 +57,7 @@ class ChartOfRuns(Message):
 
 
 class AggregateOfRun(Message):
-    """aggregate."""
+    """POST aggregate."""
 
     run_id: str
     key: str
@@ -84,7 +84,7 @@ class ChartHandlers:
             min_position=low,
             max_position=high,
             max_buckets=message.max_buckets,
-            first_curves=min(MAX_CURVES, _MAX_BUCKETS_OF_ALL // message.max_buckets),
+            first_curves=min(MAX_CURVES, _MAX_TOTAL_BUCKETS // message.max_buckets),
             log_origin=message.log_origin,
             draft=message.draft,
         )
@@ -136,9 +136,9 @@ def _cut(shown: int, left_out: int) -> dict[str, object]:
 
 
 def positions(low: Position, high: Position) -> tuple[int | None, int | None]:
-    """The whole positions between two bounds. Raises InvalidField if the first is above the second."""
+    """The first and the last whole position between two bounds. Raises InvalidField if `low` is above `high`."""
     if low is not None and high is not None and low > high:
-        raise InvalidField(f"min: is {low:g}, above max, {high:g}", field="min")
+        raise InvalidField(f"min: is {low:g}, which is above max ({high:g})", field="min")
     return (
         None if low is None else _clipped(math.ceil(low)),
         None if high is None else _clipped(math.floor(high)),

@@ -1,4 +1,5 @@
-"""Lines of the table -> endpoints: the role, the message, limits, encoding of answers, errors in the page's form."""
+"""Makes endpoints of lines of the table: checks the role, reads the message, limits time and memory, encodes the answer
+of the handler, and turns errors into the page's form."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "local")
 
 
 def endpoint_of(call: WebRoute, bodies: Bodies, large: LargeAnswers) -> Endpoint:
-    """A line of the table as a guarded endpoint."""
+    """A line of the table of routes as an endpoint."""
 
     async def endpoint(request: Request) -> Response:
         caller = caller_of(request)
@@ -43,7 +44,7 @@ def endpoint_of(call: WebRoute, bodies: Bodies, large: LargeAnswers) -> Endpoint
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
-    """Turns every exception into an answer in the page's form."""
+    """Turns every exception of an endpoint into a response in the page's form."""
 
     async def answer(request: Request) -> Response:
         with effects.watched() as effects_of_request:
@@ -57,7 +58,7 @@ def guarded(endpoint: Endpoint) -> Endpoint:
 
 
 async def unknown(request: Request) -> Response:
-    """Whatever path and method the table does not have."""
+    """The endpoint for all paths and methods that are not in the table of routes."""
     raise NotFound(f"runstream has no endpoint {request.method} {request.url.path[:200]}", field="path")
 
 
@@ -71,7 +72,7 @@ async def _encoded(request: Request, answer: Answer, large: LargeAnswers) -> Res
 
 
 def _is_on_this_machine(request: Request) -> bool:
-    """Whether the answer crosses no network, so that compressing it would only take time."""
+    """Whether the client is on this machine, so that compressing the response would only take time."""
     return request.client is None or request.client.host in _LOOPBACK
 
 

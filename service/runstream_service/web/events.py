@@ -24,21 +24,22 @@ if TYPE_CHECKING:
     from runstream_service.web.live.hub import Hub
     from runstream_service.web.live.subscription import Subscription
 
-# A browser waits this long before it reconnects; it would wait seconds otherwise.
+# How long a browser waits before it reconnects; by default it waits some seconds.
 _RETRY_MS = 500
-# Something is sent this often, so that no proxy takes the connection for dead.
+# Something is sent at least this often, so that no proxy closes the connection as idle.
 _QUIET_S = 15.0
-# A session that was ended, or a role that was taken away, ends the stream within this time. (Tokens end it earlier.)
+# The caller is authenticated again this often: when a session has ended or a role was revoked, the stream ends within
+# this time. (A token that is revoked ends it at once.)
 _RECHECK_S = 15.0
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
-    "x-accel-buffering": "no",  # nginx would send events when it has 4 kB of them
+    "x-accel-buffering": "no",  # otherwise nginx holds events back until it has 4 kB of them
 }
 
 
 class Follow(Message):
-    """events. `run`: points and changes of these; `status`: only changes."""
+    """GET events. `run`: runs whose points and changes are sent; `status`: runs of which only changes are sent."""
 
     run: Annotated[tuple[str, ...], Meta(max_length=50)] = ()
     status: Annotated[tuple[str, ...], Meta(max_length=150)] = ()
@@ -55,7 +56,7 @@ class EventHandlers:
         points_of = [parse_run_id(run_id, field="run").hex for run_id in dict.fromkeys(message.run)]
         states_of = [parse_run_id(run_id, field="status").hex for run_id in message.status]
         if not points_of and not states_of:
-            raise InvalidField("run: name the runs to follow, as in events?run=...&run=...", field="run")
+            raise InvalidField("run: is missing; name the runs to follow, as in events?run=...&run=...", field="run")
         async with contextlib.AsyncExitStack() as stack:
             subscription = await stack.enter_async_context(
                 self._hub.subscribed(caller, points_of=points_of, states_of=states_of, since=message.last_event_id)
@@ -64,7 +65,7 @@ class EventHandlers:
 
 
 class _EventStream(Response):
-    """Sends what comes until the page goes, or the stream is ended."""
+    """Sends events until the client disconnects or the stream is ended."""
 
     def __init__(self, subscription: Subscription, stack: contextlib.AsyncExitStack) -> None:
         super().__init__()
@@ -85,17 +86,17 @@ class _EventStream(Response):
         try:
             while True:
                 data = await self._subscription.next(_QUIET_S)
-                # An id without data is remembered, and no event.
+                # A browser remembers an id without data, but gets no event.
                 yield data or b": \nid: " + self._subscription.position() + b"\n\n"
                 if time.monotonic() - checked >= _RECHECK_S:
                     checked = time.monotonic()
                     await _recheck(scope)
         except Draining:
-            return  # the browser reconnects, and goes on where it was
+            return  # the browser reconnects to another replica, and continues where it was
         except CoreError as error:
             yield b"event: end\ndata: " + orjson.dumps(body_of(error)) + b"\n\n"
 
 
 async def _recheck(scope: Scope) -> None:
-    with contextlib.suppress(Retryable):  # nobody can tell now
+    with contextlib.suppress(Retryable):  # the database does not answer; checked again later
         await recheck(scope)

@@ -1,4 +1,4 @@
-"""Imports from other tracking servers: `runstream import`."""
+"""What `runstream import` needs beyond the other APIs: it creates objects with the times and ids of their source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tags = Annotated[dict[str, str], Meta(max_length=1_000)]
 
 
 class _WithTimes(Message, kw_only=True):
-    """A time of 0 is not known."""
+    """Fields that all of these messages have. A time of 0 means that it is not known."""
 
     name: str
     created_unix_us: int = 0
@@ -39,11 +39,11 @@ class _WithTimes(Message, kw_only=True):
 
 
 class ImportExperiment(_WithTimes):
-    """import/experiments."""
+    """POST import/experiments."""
 
 
 class MetricOfModel(Message, kw_only=True):
-    """One of import/logged-models; the value may be NaN, Infinity or -Infinity."""
+    """A metric in import/logged-models. `value` is a number, or the text NaN, Infinity or -Infinity."""
 
     run_id: str
     key: str
@@ -55,7 +55,7 @@ class MetricOfModel(Message, kw_only=True):
 
 
 class ImportModel(_WithTimes, kw_only=True):
-    """import/logged-models."""
+    """POST import/logged-models."""
 
     model_id: str
     experiment_id: Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
@@ -67,13 +67,13 @@ class ImportModel(_WithTimes, kw_only=True):
 
 
 class ImportRegisteredModel(_WithTimes):
-    """import/registered-models."""
+    """POST import/registered-models."""
 
     description: str = ""
 
 
 class ImportVersion(_WithTimes, kw_only=True):
-    """import/model-versions; `name` is that of the registered model."""
+    """POST import/model-versions. `name` is that of the registered model."""
 
     version: int
     source: str

@@ -1,4 +1,4 @@
-"""Bounds the memory of answers that wait for slow readers."""
+"""Bounds the memory of large responses that are sent to slow clients."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from runstream_service.errors.core import Overloaded
 from runstream_service.sharing.capacity import SharedCapacity
 from runstream_service.sharing.current import current_workspace
 
-# Six of the largest charts. Smaller answers than LARGE_BYTES do not count.
+# Enough for six of the largest charts. Responses below LARGE_BYTES do not count.
 MAX_BYTES = 256 << 20
 LARGE_BYTES = 1 << 20
 _PIECE_BYTES = 256 << 10
 
 
 class LargeAnswers:
-    """Counts the bytes of large answers until they are sent."""
+    """Counts the bytes of large responses until they are sent."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._bytes = SharedCapacity(max_bytes)
 
     def response(self, data: bytes, headers: Mapping[str, str]) -> Response:
-        """The response with an answer. Raises Overloaded if there is no room for it."""
+        """A response with this body. Raises Overloaded if it is large and there is no room for it."""
         if len(data) < LARGE_BYTES:
             return Response(data, headers=headers)
         workspace_id = current_workspace()
         if not self._bytes.try_take(workspace_id, len(data)):
-            raise Overloaded("This replica has as many bytes of charts in memory as it takes; try again.")
+            raise Overloaded("This replica has no room for the chart: others fill its memory. Try again.")
         return _LargeResponse(data, headers, self._bytes, workspace_id)
 
 
 class _LargeResponse(Response):
-    """Sends an answer in pieces, each when the reader has taken those before."""
+    """Sends its body in pieces, each when the client has read the earlier ones."""
 
     def __init__(self, data: bytes, headers: Mapping[str, str], held: SharedCapacity, workspace_id: int) -> None:
         super().__init__(data, headers=headers)

@@ -1,4 +1,4 @@
-"""Who is asking, what they may do, and where else they may go."""
+"""The caller: name, role, workspace, and the other workspaces that they may enter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class MeHandlers:
 
 
 class _AboutCaller(Response):
-    """The answer knows what a handler does not: whether the browser has a session, which can be ended."""
+    """A response that adds what only the request's scope knows: whether the browser has a session, which can be
+    ended."""
 
     def __init__(self, about: dict[str, Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Values of metrics in JSON, which knows neither NaN nor infinities."""
+"""Values of metrics in JSON, which has neither NaN nor infinities."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _INFINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def number(value: float) -> float | str:
-    """A value as it is, or as a text."""
+    """A finite value as it is; NaN, Infinity and -Infinity as text."""
     return value if math.isfinite(value) else _INFINITE.get(value, "NaN")

@@ -1,4 +1,4 @@
-"""The files of the page: plain HTML, CSS and ES modules, which are served as they are written."""
+"""The files of the page: HTML, CSS and ES modules, which are served without a build step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 
 DIRECTORY = Path(__file__).parent / "page"
 _INDEX = "index.html"
-# What answers that are smaller than this would save is less than the headers of the answer.
-_WORTH_COMPRESSING = 1_024
+# Compressing smaller files saves less than the headers of a response take.
+_MIN_COMPRESSED_BYTES = 1_024
 _COMPRESSIBLE = ("text/", "image/svg+xml", "application/manifest+json")
-# The imports of a module that are loaded with it.
+# Static imports, which a browser loads together with the module that has them.
 _IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)'|^import '([^']+)'", re.MULTILINE)
 _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 _TYPES = {
@@ -33,22 +33,23 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file as it is sent. It is compressed when a browser first asks for it."""
+    """A file of the page. It is compressed when a browser first requests it."""
 
     content: bytes
     media_type: str
 
     @cached_property
     def compressed(self) -> bytes | None:
-        """Its content by gzip, if that is worth it."""
-        if len(self.content) < _WORTH_COMPRESSING or not self.media_type.startswith(_COMPRESSIBLE):
+        """The content compressed with gzip; None if that is not worth it."""
+        if len(self.content) < _MIN_COMPRESSED_BYTES or not self.media_type.startswith(_COMPRESSIBLE):
             return None
         return gzip.compress(self.content, 9, mtime=0)
 
 
 @dataclass(frozen=True)
 class PageFiles:
-    """All files by their paths, and the hash of them all, which is part of their URLs: they are cached forever."""
+    """All files by path, and a hash of all of them. The hash is part of their URLs, so browsers may cache them
+    forever."""
 
     files: Mapping[str, PageFile]
     hash: str
@@ -56,7 +57,7 @@ class PageFiles:
 
     @classmethod
     def read(cls, directory: Path = DIRECTORY) -> PageFiles:
-        """Reads them once, at the start: they are less than a megabyte."""
+        """Reads all files of a directory: less than a megabyte, once, when the service starts."""
         contents = {
             path.relative_to(directory).as_posix(): path.read_bytes()
             for path in sorted(directory.rglob("*"))
@@ -70,8 +71,8 @@ class PageFiles:
         return cls(files=files, hash=digest.hexdigest()[:16], index=index)
 
     def imported_by(self, *names: str) -> list[str]:
-        """The modules and all that they import: named in index.html, they are loaded at once and not one after the
-        other."""
+        """These modules and all modules that they import, for index.html: a browser then loads all of them together,
+        and not level by level."""
         libraries = json.loads(_IMPORT_MAP.findall(self.index)[0])["imports"]
         found = list(names)
         for one in found:
@@ -90,5 +91,5 @@ def _media_type(name: str) -> str:
 
 
 def source_hash(script: str) -> str:
-    """The hash of an inline script, as a content security policy names it."""
+    """The hash of an inline script in the form of a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Serves the page: its index.html at every place that a person can link to, and its files."""
+"""Serves the page: its index.html at every path that a person can link to, and its files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from starlette.routing import BaseRoute, Route
 from runstream_service.http.paths import relative
 from runstream_service.web.page_files import PageFile, PageFiles, source_hash
 
-# Every place of the page, and the module that is loaded only for it. Each is served the same index.html but for what is
-# loaded ahead; its router shows what the path says.
+# Every place of the page, and the module that only this place needs. All places get the same index.html, except for the
+# modules that it preloads; the router in the page then shows the place that the path names.
 PLACES = {
     "/": None,
     "/e/{experiment_id}": None,
@@ -27,12 +27,12 @@ _INLINE_SCRIPT = re.compile(r"<script(?: type=\"importmap\")?>(.*?)</script>", r
 
 
 def page_routes(page: PageFiles) -> list[BaseRoute]:
-    """The places and the files."""
+    """The routes of all places and of the files."""
 
     async def file(request: Request) -> Response:
         found = page.files.get(request.path_params["path"])
         if found is None:
-            return PlainTextResponse("The page has no such file. Reload it: it may be of another version.", 404)
+            return PlainTextResponse("The page has no such file. It may have been updated: reload it.", 404)
         is_current = request.path_params["hash"] == page.hash
         return _answer(found, request, is_current=is_current)
 
@@ -44,7 +44,7 @@ def _place(page: PageFiles, module: str | None) -> Callable[[Request], Awaitable
     policy = _policy(html)
 
     async def place(request: Request) -> Response:
-        # The base is relative, so that it holds below every prefix, also one that a proxy strips.
+        # The base is relative, so that it is right below every prefix, even one that a proxy strips.
         headers = {"content-security-policy": policy, "cache-control": "no-cache"}
         return HTMLResponse(html.replace("{base}", relative("/", request.scope)), headers=headers)
 
@@ -52,8 +52,8 @@ def _place(page: PageFiles, module: str | None) -> Callable[[Request], Awaitable
 
 
 def _answer(file: PageFile, request: Request, *, is_current: bool) -> Response:
-    # During an upgrade, a page of one version may ask a replica of the other: our file is better than none, but it must
-    # not stay in a cache.
+    # During an upgrade, a page of one version may request a file from a replica of the other version. The other file is
+    # better than none, but must not stay in a cache.
     headers = {"cache-control": _FOREVER if is_current else "no-store", "vary": "accept-encoding"}
     content = file.content
     if "gzip" in request.headers.get("accept-encoding", "") and file.compressed is not None:
@@ -68,7 +68,8 @@ def _preloads(page: PageFiles, module: str | None) -> str:
 
 
 def _policy(html: str) -> str:
-    """Nothing is loaded from elsewhere, and no script runs but the page's own, whatever a name or a note contains."""
+    """The content security policy: nothing is loaded from elsewhere, and only the page's own scripts run, whatever a
+    name or a note contains."""
     inline = " ".join(source_hash(script) for script in _INLINE_SCRIPT.findall(html))
     return (
         f"default-src 'none'; script-src 'self' {inline}; style-src 'self'; img-src 'self' data: blob:; "

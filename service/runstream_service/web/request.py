@@ -1,5 +1,5 @@
-"""Query or body -> a message. Unlike MLflow's routes, which take what old clients send, every wrong field is an error
-that names it, and so is a field that does not exist."""
+"""Reads the query or the body of a request into a message. Unlike MLflow's routes, which accept what old clients send,
+every wrong or unknown field is an error that names it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from runstream_service.errors.core import InvalidField
 
 T = TypeVar("T", bound="Message")
 
-# A chart of 1,000 keys, the longest of all requests, has 1 MB if each character of them takes four bytes.
+# The longest request is a chart with 1,000 keys: 1 MB if each of their characters takes four bytes.
 MAX_BODY_BYTES = 1 << 20
 MAX_QUERY_BYTES = 8_192
 _PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
-# A browser repeats it when it opens a stream of events again. Pages cannot set it, so it is part of the message.
+# A browser sends the header Last-Event-ID when it opens a stream of events again. A page cannot set that header, so it
+# sends a field with this name instead.
 _LAST_EVENT_ID = "last_event_id"
 
 
 class Message(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Base class of all messages. A field without a default is required; what is in the path has one."""
+    """Base class of all messages. A field without a default is required; fields from the path have a default."""
 
 
 class Empty(Message):
@@ -48,9 +49,9 @@ async def read(request: Request, kind: type[T]) -> T:
 def _from_query(request: Request, kind: type[T]) -> T:
     if len(request.scope["query_string"]) > MAX_QUERY_BYTES:
         raise InvalidField(f"query: has more than {MAX_QUERY_BYTES:,} bytes", field="query")
-    hints, given = get_type_hints(kind), request.query_params
+    hints, query = get_type_hints(kind), request.query_params
     raw: dict[str, Any] = {
-        name: given.getlist(name) if get_origin(hints.get(name)) is tuple else given[name] for name in given
+        name: query.getlist(name) if get_origin(hints.get(name)) is tuple else query[name] for name in query
     }
     if _LAST_EVENT_ID in hints and (cursor := request.headers.get("last-event-id")) is not None:
         raw[_LAST_EVENT_ID] = cursor
@@ -75,12 +76,12 @@ async def _body(request: Request) -> bytes:
                 raise InvalidField(f"body: has more than {MAX_BODY_BYTES:,} bytes", field="body")
             chunks.append(chunk)
     except ClientDisconnect as error:
-        raise InvalidField("body: the connection ended before it did", field="body") from error
+        raise InvalidField("body: the connection ended before the whole body had arrived", field="body") from error
     return b"".join(chunks) or b"{}"
 
 
 def _explained(message: str) -> InvalidField:
-    """msgspec's error, with the name of the field in front."""
+    """The text of msgspec's error, with the name of the field in front."""
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"]) if place else (message, "")
     named = _NAMED.fullmatch(what)

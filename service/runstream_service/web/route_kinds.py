@@ -12,15 +12,15 @@ from runstream_service.core.caller import Caller, Role
 from runstream_service.web.binary import Arrays
 from runstream_service.web.request import Message
 
-# JSON, arrays, or a response that is sent as it is.
+# A JSON object, arrays, or a complete response.
 Answer = Mapping[str, Any] | Arrays | Response
 Handler = Callable[[Caller, Any], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class WebRoute:
-    """A route below /web/api/ that takes a message. `role` is what its callers need. `lasts`: its answer goes on as
-    long as somebody reads it, so it has no time limit."""
+    """A route below /web/api/ whose handler takes a message. `role` is what its callers need. `lasts`: the response
+    lasts as long as somebody reads it, so it has no time limit."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""The table of the routes of the page's API. Each is served below API."""
+"""The table of the routes of the page's API. Their paths are relative to WEB_API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 READ, WRITE, MANAGE = Role.READ, Role.WRITE, Role.MANAGE
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-# Of all requests at a time. The longest has a megabyte.
+# The bodies of all requests that are under way. The longest body has a megabyte.
 _MAX_BYTES_OF_BODIES = 16 << 20
 
 
@@ -65,7 +65,7 @@ def table(core: Core, queries: Queries, hub: Hub) -> tuple[WebRoute, ...]:
 
 
 def routes(entries: tuple[WebRoute, ...]) -> list[BaseRoute]:
-    """The table as Starlette's routes; all other paths below API get the page's error for unknown ones."""
+    """The table as Starlette's routes. Any other path below WEB_API gets the page's error for unknown endpoints."""
     bodies, large = Bodies(_MAX_BYTES_OF_BODIES), LargeAnswers()
     known = [
         Route(WEB_API + entry.path, endpoint_of(entry, bodies, large), methods=[entry.method]) for entry in entries

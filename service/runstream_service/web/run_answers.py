@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from runstream_service.query.latest import LatestPoints
 
 Answer = dict[str, Any]
-# By run id: what a table shows of its metrics, and the time of its newest point.
+# By run id and key: what the table of runs shows of a metric.
 MetricsByRun = dict[str, dict[str, Answer]]
 
-# Of a run whose table does not say which ones it shows.
+# How many metrics a run has in a table that does not say which ones it shows.
 MAX_METRICS = 100
 
 
@@ -40,7 +40,9 @@ def rendered_runs(
 def rendered_run(
     run: Run, metrics: dict[str, Answer] | None, newest_us: int | None, committed_at: datetime | None
 ) -> Answer:
-    """One run; without metrics if they are None."""
+    """A run in the form of the page's API, without the field `metrics` if that is None.
+
+    `newest_us` is the time of its newest point (microseconds since 1970), `committed_at` that of its last commit."""
     times = [newest_us, None if committed_at is None else to_unix_us(committed_at)]
     answer = {
         "run_id": run.run_id.hex,
@@ -60,7 +62,8 @@ def rendered_run(
 
 
 def metrics_of(portions: Sequence[LatestPoints], most: int) -> MetricsByRun:
-    """The latest point of each metric, as those see it who know neither ranks nor attempts."""
+    """The latest and the best values of at most `most` metrics of each run, from the series that stands for a metric
+    where ranks and attempts are not shown."""
     found: MetricsByRun = {}
     for points in map(primary_points, portions):
         for run, key, value, time_us, step, best in zip(
@@ -79,7 +82,7 @@ def metrics_of(portions: Sequence[LatestPoints], most: int) -> MetricsByRun:
 
 
 def _best(points: LatestPoints) -> Iterator[Answer]:
-    """The least and the greatest finite value in each row, and the first step of each; null where there is none."""
+    """The lowest and the highest finite value in each row, and the first step of each; null where there is none."""
     best = points.best
     assert best is not None, "Latest.read reads best values"
     columns = [column.tolist() for column in (best.min_value, best.min_step, best.max_value, best.max_step)]
@@ -91,7 +94,7 @@ def _best(points: LatestPoints) -> Iterator[Answer]:
 
 
 def newest_points(portions: Sequence[LatestPoints]) -> dict[str, int]:
-    """The time of the newest point of each run."""
+    """The time of the newest point of each run, in microseconds since 1970, by run id."""
     found: dict[str, int] = {}
     for points in portions:
         for run, time_us in zip(points.run_index.tolist(), points.time_unix_us.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Changes of runs: name, tags, note, deletion, experiment."""
+"""Changes runs: their name, tags and note; deletes, restores and moves them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTE_TAG = "mlflow.note.content"
 
 
 class EditRun(Message):
-    """runs/{run_id}/edit. What is left out stays; an empty note is deleted."""
+    """POST runs/{run_id}/edit. Fields that are left out change nothing; an empty note is deleted."""
 
     run_id: str = ""
     name: str | None = None
@@ -35,13 +35,13 @@ class EditRun(Message):
 
 
 class SomeRuns(Message):
-    """runs/delete, runs/restore."""
+    """POST runs/delete and runs/restore."""
 
     run_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1_000)]
 
 
 class MoveRuns(SomeRuns):
-    """runs/move."""
+    """POST runs/move."""
 
     experiment_id: ExperimentId
 
@@ -57,7 +57,11 @@ class EditHandlers:
         set_tags, delete_tags = dict(message.set_tags or {}), list(message.delete_tags)
         if message.note is not None:
             if NOTE_TAG in (*set_tags, *delete_tags):
-                raise InvalidField(f"note: is the tag {NOTE_TAG}, which is among the tags as well", field="note")
+                raise InvalidField(
+                    f"note: is stored in the tag {NOTE_TAG}, which is changed by set_tags or delete_tags as well; send "
+                    "only one of them",
+                    field="note",
+                )
             if message.note:
                 set_tags[NOTE_TAG] = message.note
             else:
@@ -82,12 +86,14 @@ class EditHandlers:
     async def _each(
         self, caller: Caller, message: SomeRuns, change: Callable[[Caller, str], Awaitable[None]]
     ) -> Answer:
-        """Changes all of the runs, or none if one is not there. Each change may be repeated."""
+        """Changes all of the runs; none if one does not exist. The request may be repeated."""
         run_ids = [parse_run_id(run_id, field="run_ids") for run_id in dict.fromkeys(message.run_ids)]
         found = {run.run_id for run in await self._runs.get_many(caller, run_ids)}
         for run_id in run_ids:
             if run_id not in found:
-                raise RunNotFound(f"no run with id {run_id.hex}; nothing was done", field="run_ids", subject=run_id.hex)
+                raise RunNotFound(
+                    f"no run with id {run_id.hex}; no run was changed", field="run_ids", subject=run_id.hex
+                )
         for run_id in run_ids:
             await change(caller, run_id.hex)
         return {}

@@ -1,4 +1,4 @@
-"""Runs: the table, one run, and the keys to complete."""
+"""Runs: the table, the overview of one, and the keys for completion."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ Answer = dict[str, Any]
 ExperimentId = Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
 
 _LIFECYCLES = {"active": ("active",), "deleted": ("deleted",), "all": ("active", "deleted")}
-# A run of a thousand ranks has this many series of 20 metrics; `series` of an answer has no more.
+# The most series in the overview of a run: enough for 20 metrics of 1,000 ranks.
 _MAX_SERIES = 20_000
-# So many overviews are read at a time for one request: others read, too.
+# How many overviews one request reads at a time, so that it leaves connections to others.
 _OVERVIEWS_AT_ONCE = 4
 
 
 class SearchRuns(Message):
-    """runs/search. No experiments: all. No metrics (null): all, up to a number."""
+    """POST runs/search. Without experiments: those of all. Without metrics (null): the first MAX_METRICS of each
+    run."""
 
     experiment_ids: Annotated[tuple[ExperimentId, ...], Meta(max_length=10_000)] = ()
     filter: Annotated[str, Meta(max_length=100_000)] = ""
@@ -58,19 +59,19 @@ class SearchRuns(Message):
 
 
 class OneRun(Message):
-    """runs/{run_id}."""
+    """GET runs/{run_id}."""
 
     run_id: str = ""
 
 
 class SomeOverviews(Message):
-    """runs/overviews."""
+    """POST runs/overviews."""
 
     run_ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=50)]
 
 
 class KeysOf(Message):
-    """keys. No experiment: all."""
+    """GET keys. Without an experiment: those of all."""
 
     experiment_id: ExperimentId | None = None
 
@@ -119,7 +120,7 @@ class RunHandlers:
 
     async def _points(self, caller: Caller, run_ids: Sequence[UUID], keys: Sequence[str]) -> list[LatestPoints]:
         """The latest points of some runs, in portions if they have too many series to be read at once. A single run
-        that has too many is left out: the rest of the table is still worth something."""
+        that has too many is left out, so that the table can show the others."""
         if not run_ids or not keys:
             return []
         try:
@@ -154,10 +155,10 @@ class RunHandlers:
         }
 
     async def overviews(self, caller: Caller, message: SomeOverviews) -> Answer:
-        places = asyncio.Semaphore(_OVERVIEWS_AT_ONCE)
+        slots = asyncio.Semaphore(_OVERVIEWS_AT_ONCE)
 
         async def one(run_id: str) -> Answer | None:
-            async with places:
+            async with slots:
                 try:
                     return await self.get(caller, OneRun(run_id=run_id))
                 except RunNotFound:

@@ -1,4 +1,4 @@
-"""Answers that many pages ask for again and again: made once, shared, and not sent to who has them already."""
+"""Shares answers that many pages poll: each is made once, and not sent again to a page that has it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runstream_service.query.reading.read_transaction import compute
 
 Answer = dict[str, Any]
 
-# Different questions whose answers are kept; the longest, 200 runs with 100 metrics each, have 3 MB.
-_MOST = 16
+# How many answers are kept. The longest, 200 runs with 100 metrics each, have 3 MB.
+_MAX_ANSWERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class SharedAnswer:
-    """An answer, and a hash that says whether another one is the same."""
+    """An answer and its hash, `state`, by which a page recognises an answer that it has."""
 
     answer: Answer
     state: str
@@ -35,26 +35,27 @@ class _Entry:
 
 
 class SharedAnswers:
-    """Keeps answers for those who take one of some age; who asks while one is being made waits for that one."""
+    """Keeps answers for callers that accept an older one. Callers that come while an answer is being made wait for
+    it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._entries: dict[Hashable, _Entry] = {}
 
     async def get(self, key: Hashable, max_age_s: float, make: Callable[[], Awaitable[Answer]]) -> SharedAnswer:
-        """The answer to the question `key`, which was begun at most `max_age_s` ago, or is made now.
+        """The answer for `key`: the kept one if it was begun at most `max_age_s` seconds ago, or a new one by `make`.
 
-        Raises whatever `make` raises; such an answer is not kept.
+        Raises what `make` raises; errors are not kept.
         """
         now = self._clock()
         entry = self._entries.get(key)
         if entry is None or now - entry.begun_at > max_age_s or _failed(entry.task):
             entry = _Entry(now, asyncio.ensure_future(_made(make)))
-            # Who asked first may go away; the others still wait, and an error that nobody waits for is no news.
+            # The first caller may go away while others wait. If nobody waits, an error must not be reported as lost.
             entry.task.add_done_callback(_failed)
             self._entries.pop(key, None)
             self._entries[key] = entry
-            while len(self._entries) > _MOST:
+            while len(self._entries) > _MAX_ANSWERS:
                 del self._entries[next(iter(self._entries))]
         try:
             return await asyncio.shield(entry.task)

@@ -1,4 +1,4 @@
-"""Slow ranks."""
+"""The ranks of a run that are slow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StragglersOf(Message):
-    """runs/{run_id}/stragglers."""
+    """GET runs/{run_id}/stragglers."""
 
     key: str
     run_id: str = ""

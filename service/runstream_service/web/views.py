@@ -16,20 +16,20 @@ Answer = dict[str, Any]
 
 
 class OneView(Message):
-    """views/{view_id}."""
+    """GET and DELETE views/{view_id}."""
 
     view_id: str = ""
 
 
 class NewView(Message):
-    """views."""
+    """POST views. `state` is a path of the page with its query."""
 
     name: str
     state: str
 
 
 class ChangedView(Message):
-    """views/{view_id}."""
+    """PUT views/{view_id}. Fields that are left out change nothing."""
 
     view_id: str = ""
     name: str | None = None

@@ -122,7 +122,7 @@ def test_errors_of_the_store_are_distinguished_and_name_no_directory_of_the_serv
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_file() -> None:
-    with pytest.raises(errors.StoreRefuses), module._refusing_what_is_not_there(), module._translated("a.txt"):
+    with pytest.raises(errors.StoreRefuses), module._missing_bucket_refused(), module._translated("a.txt"):
         raise FileNotFoundError("NoSuchBucket")
 
 

@@ -1,7 +1,9 @@
-"""What happens to runs, as events for any number of open pages.
+"""Live events of runs for any number of open pages, in reading order:
 
-One tail a run (`feed.py`) serves all pages that show it: its new points are summed up (`summary.py`) and encoded once,
-four times a second, and put into the bounded queue of each page (`subscription.py`). `hub.py` brings feeds and pages
-together, and looks once a second whether runs have changed. `position.py` is how a page that reconnects says what it
-has had. `metrics.py` counts them all.
+hub.py           brings feeds and pages together, and checks once a second which runs have changed
+feed.py          one tail for each run, for all pages that show it
+summary.py       four times a second: the new points of a run, summarised and encoded once
+subscription.py  one page, with a bounded queue of what is to be sent to it
+position.py      what a page that reconnects has received already, as a text
+metrics.py       Prometheus metrics of all of this
 """

@@ -23,22 +23,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# For pages that reconnect: half a minute of events, if they are small.
+# Events that are kept for pages that reconnect: half a minute, if the events are small.
 _KEPT_EVENTS, _KEPT_BYTES = 120, 4 << 20
-# The tail waits meanwhile, and reads on alone if it falls behind. They take 24 bytes each.
+# Above this many points that wait for the next flush, the tail waits; if it falls behind, it catches up with reads of
+# its own. A point takes 24 bytes.
 _MAX_PENDING_POINTS = 500_000
 _RETRY_S = 1.0
 
 
 class Feed:
-    """`run` has to run. Points come from the tail at any time, and go to pages with the next `flush`."""
+    """Follows one run, while `run` runs in a task. Points arrive from the tail at any time; `flush` sends them to
+    pages."""
 
     def __init__(self, tail: Tail, caller: Caller, run_id: str, start: bytes = b"") -> None:
-        """`start` is the cursor of a page that reconnects; none: from now on."""
+        """`start` is the cursor of a page that reconnects; if it is empty, the feed begins with the next point."""
         self.run_id = run_id
         self.subscriptions: set[Subscription] = set()
-        self.cursor = start  # of all that was flushed
-        # Whether a new page may join: one that begins at an older cursor sends points that such a page knows.
+        self.cursor = start  # everything up to here was flushed
+        # Whether a new page may join. A feed that begins at an older cursor sends points that a new page has already.
         self.is_current = not start
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tail = tail
@@ -47,17 +49,17 @@ class Feed:
         self._pending: list[tuple[Series, SeriesPoints]] = []
         self._pending_points = 0
         self._room = asyncio.Event()
-        # What was flushed last: where each began, and the event; none if the tail moved on without new points.
+        # The last flushes: the cursor before each, and its event (None if the tail moved on without new points).
         self._kept: collections.deque[tuple[bytes, Event | None]] = collections.deque()
         self._kept_bytes = 0
 
     async def run(self) -> None:
-        """Follows the run until cancelled, or until it is gone. Pages do not notice when the tail begins again."""
+        """Follows the run until cancelled, or until the run is purged. Restarts the tail when that fails."""
         while await self._follow():
             pass
 
     async def _follow(self) -> bool:
-        """Follows the run until the tail ends; returns whether to begin again."""
+        """Follows the run until the tail ends; returns whether to start it again."""
         try:
             await self._tail.read(self._caller, TailQuery(run_id=self.run_id, cursor=self._received), self._take)
         except (CursorTooOld, InvalidField):
@@ -68,16 +70,16 @@ class Feed:
         except (NotFound, Retryable) as error:
             if not self.started.done():
                 self.started.set_exception(error)
-                self.started.exception()  # even if the page that waited for it has gone
+                self.started.exception()  # marks it as retrieved, in case the page that waited for it has gone
                 return False
-            if isinstance(error, NotFound):  # purged; hub.py tells the pages
+            if isinstance(error, NotFound):  # the run was purged; hub.py informs the pages
                 return False
             await asyncio.sleep(_RETRY_S)
             return True
         raise AssertionError("a tail ends with an error")
 
     def _forget(self) -> None:
-        """The tail cannot go on from where it was: pages have to begin again."""
+        """The tail cannot continue from its cursor, so pages have to read everything again."""
         self._received = self.cursor = b""
         self.is_current = True
         self._pending, self._pending_points = [], 0
@@ -99,7 +101,7 @@ class Feed:
             await self._room.wait()
 
     async def flush(self) -> None:
-        """Sends what has come since the last time, as one event."""
+        """Sends the points that arrived since the last flush to all pages, as one event."""
         if not self._pending:
             if self._received != self.cursor:
                 self._keep(self._received, None)
@@ -126,7 +128,7 @@ class Feed:
     # -- pages -------------------------------------------------------------------------------------------------------
 
     def since(self, cursor: bytes) -> list[Event] | None:
-        """The events after a cursor; None if they are not known any more, or if this feed never was there."""
+        """The events after a cursor; None if they are not kept any more, or if this feed never had that cursor."""
         if cursor == self.cursor:
             return []
         for place, (before, _) in enumerate(self._kept):
@@ -135,7 +137,7 @@ class Feed:
         return None
 
     def join(self, subscription: Subscription, missed: list[Event]) -> None:
-        """From now on, a page gets the events of this feed, after those that it has missed."""
+        """Sends a page the events that it has missed, and from now on those of this feed."""
         for event in missed:
             subscription.put(event)
         subscription.move(self.run_id, self.cursor)

@@ -1,4 +1,4 @@
-"""All open pages of one process, and the runs that they follow."""
+"""All open pages of one process, and the runs that they watch."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ log = structlog.get_logger()
 
 MAX_STREAMS = 1_000
 _FLUSH_EVERY_S = 0.25
-_LOOK_EVERY_S = 1.0
-# A tail that begins waits for its turn, and reads the database once.
+_CHECK_EVERY_S = 1.0
+# How long a page waits for its feed to start: a tail waits for its turn, and then reads the database once.
 _START_WITHIN_S = 20.0
-# A page that is loaded again finds its feed.
+# A run is watched for this long after its last page has gone, so that a page that is loaded again finds its feed.
 _LINGER_S = 10.0
 
-# A run in a workspace.
+# Workspace id and run id.
 _Key = tuple[int, str]
 
 
 @dataclass(eq=False, slots=True)
 class _Watched:
-    """A run that pages follow."""
+    """A run that pages watch."""
 
     key: _Key
-    state: tuple[Any, ...]  # of the last look
-    # The first serves everybody; others begin at an older cursor, until they have come as far as the first.
+    state: tuple[Any, ...]  # when it was last checked
+    # The first feed serves all pages. Further ones began at older cursors, and are joined with the first when they have
+    # caught up with it.
     feeds: list[tuple[Feed, asyncio.Task[None]]] = field(default_factory=list)
     subscriptions: set[Subscription] = field(default_factory=set)
 
@@ -61,12 +62,12 @@ class _Watched:
         return (self.key[0], UUID(self.key[1]))
 
     def drop_ended(self) -> None:
-        """Feeds that did not begin, or whose run is gone."""
+        """Removes feeds that failed to start, or whose run was purged."""
         self.feeds = [(feed, task) for feed, task in self.feeds if not task.done()]
 
 
 class Hub:
-    """`run` has to run as long as there are any pages."""
+    """Sends events to pages, while `run` runs in a task."""
 
     def __init__(
         self, tail: Tail, runs: Runs, states: RunStates, lifetime: StreamLifetime, metrics: LiveMetrics
@@ -89,7 +90,8 @@ class Hub:
     async def subscribed(
         self, caller: Caller, *, points_of: Sequence[str], states_of: Sequence[str], since: str | None
     ) -> AsyncIterator[Subscription]:
-        """A page that follows some runs until the end of the block. `since`: what it had before it reconnected.
+        """A page that watches runs until the end of the block: `points_of` with their points, `states_of` without.
+        `since` is the last event id of a page that reconnects.
 
         Raises:
             RunNotFound, Overloaded, Draining, DatabaseUnavailable.
@@ -105,7 +107,7 @@ class Hub:
                     for (_, run_id), state in states.items():
                         self._watch(caller, run_id.hex, state).subscriptions.add(subscription)
                     await self._follow(caller, subscription, since)
-                    # Read after it is watched, so that no change falls in between.
+                    # Read after the runs are watched, so that no change in between is missed.
                     self._send([subscription], await self._read_runs(caller, runs))
                     if self._draining:
                         raise _draining()
@@ -132,24 +134,24 @@ class Hub:
     async def _follow(self, caller: Caller, subscription: Subscription, since: str | None) -> None:
         cursors = position.decode(since or "", subscription.runs)
         if since is not None and len(cursors) < len(subscription.runs):
-            subscription.reset()  # what it has had is not known
+            subscription.reset()  # it is not known what the page has received
             cursors = {}
         feeds = {run_id: self._feed(caller, run_id, cursors.get(run_id, b"")) for run_id in subscription.runs}
         for run_id, feed in feeds.items():
             await with_call_timeout(asyncio.shield(feed.started), _START_WITHIN_S)
             missed = feed.since(cursors[run_id]) if run_id in cursors else []
-            if missed is None:  # its points are gone
+            if missed is None:  # they are not kept any more
                 subscription.reset()
             feed.join(subscription, missed or [])
 
     def _feed(self, caller: Caller, run_id: str, cursor: bytes) -> Feed:
-        """The feed that can serve a page that has had all up to a cursor; a new one if there is none."""
+        """A feed for a page that has received everything up to a cursor: an existing one if possible, or a new one."""
         watched = self._watched[caller.workspace_id, run_id]
         watched.drop_ended()
         for feed, _ in watched.feeds:
             if feed.is_current if not cursor else feed.since(cursor) is not None:
                 return feed
-        # It is read for everybody in the workspace, so it ends with nobody's token.
+        # It reads for everybody in the workspace, so it must not end when the token of one caller does.
         feed = Feed(self._tail, _reader(caller.workspace_id), run_id, cursor)
         watched.feeds.append((feed, asyncio.create_task(_run_feed(feed, caller.workspace_id))))
         return feed
@@ -163,9 +165,9 @@ class Hub:
             for feed, _ in watched.feeds:
                 feed.subscriptions.discard(subscription)
             if not watched.subscriptions:
-                asyncio.get_running_loop().call_later(_LINGER_S, self._forget_if_alone, watched)
+                asyncio.get_running_loop().call_later(_LINGER_S, self._forget_if_unused, watched)
 
-    def _forget_if_alone(self, watched: _Watched) -> None:
+    def _forget_if_unused(self, watched: _Watched) -> None:
         if not watched.subscriptions and self._watched.get(watched.key) is watched:
             del self._watched[watched.key]
             for feed in list(watched.feeds):
@@ -176,7 +178,7 @@ class Hub:
         feed[1].cancel()
 
     def drain(self) -> None:
-        """Take no new pages and end the open ones; they reconnect to another replica."""
+        """Refuses new pages and ends the open ones, which reconnect to another replica."""
         self._draining = True
         for subscription in self._subscriptions:
             subscription.end(_draining())
@@ -191,7 +193,7 @@ class Hub:
         await asyncio.gather(self._flush_all(), self._check_runs())
 
     async def _flush_all(self) -> None:
-        """All feeds at the same moments, so that those of one run have the same cursors in between, and can be
+        """Flushes all feeds at the same moments, so that the feeds of one run have the same cursors and can be
         joined."""
         while True:
             await self._any.wait()
@@ -206,12 +208,12 @@ class Hub:
                 await feed.flush()
             self._join_feeds(watched)
         except Exception:
-            log.exception("Events for pages failed for a bug", action="events_failed")
+            log.exception("Sending events to pages failed because of a bug", action="events_failed")
             for subscription in watched.subscriptions:
                 subscription.reset()
 
     def _join_feeds(self, watched: _Watched) -> None:
-        """Pages of feeds that have come as far as the first one change over to that."""
+        """Moves pages of other feeds to the first feed once theirs has caught up with it."""
         if len(watched.feeds) < 2:
             return
         (first, _), *others = watched.feeds
@@ -231,13 +233,13 @@ class Hub:
             try:
                 await self._check_runs_once()
             except CoreError as error:
-                log.debug("Could not look at watched runs", action="runs_not_looked_at", error=error.message)
-            await asyncio.sleep(_LOOK_EVERY_S)
+                log.debug("Could not check watched runs", action="runs_not_checked", error=error.message)
+            await asyncio.sleep(_CHECK_EVERY_S)
             if not self._watched:
                 self._any.clear()
 
     async def _check_runs_once(self) -> None:
-        """One statement for all watched runs; the ones that have changed are read as a whole."""
+        """Reads the states of all watched runs in one statement, and sends those that have changed to their pages."""
         all_watched = {watched.watched_run: watched for watched in self._watched.values()}
         states = await self._states.read(all_watched.keys())
         changed: dict[int, list[_Watched]] = {}
@@ -254,13 +256,13 @@ class Hub:
             self._send({page for watched in runs for page in watched.subscriptions}, events)
 
     async def _read_runs(self, caller: Caller, run_ids: Sequence[str]) -> list[tuple[_Key, bytes]]:
-        """Runs as events."""
+        """Reads runs and encodes each as an event."""
         uids = [UUID(run_id) for run_id in run_ids]
         runs, commits = await asyncio.gather(self._runs.get_many(caller, uids), self._runs.last_commits(caller, uids))
         return [((caller.workspace_id, run.run_id.hex), _of_run(run, commits.get(run.run_id))) for run in runs]
 
     def _send(self, subscriptions: Iterable[Subscription], runs: Sequence[tuple[_Key, bytes]]) -> None:
-        """Sends each page those of some runs that it watches, as one piece, however many they are."""
+        """Sends each page the events of those runs that it watches, as one piece."""
         watched = [(self._watched.get(key), data) for key, data in runs]
         for subscription in subscriptions:
             own = [data for one, data in watched if one is not None and subscription in one.subscriptions]
@@ -268,13 +270,13 @@ class Hub:
                 subscription.put(Event(b"\n".join(own)))
 
     def _gone(self, watched: _Watched) -> None:
-        """A run was purged: it is not watched any more."""
+        """Informs pages that a run was purged, and stops watching it."""
         data = orjson.dumps({"run_id": watched.key[1]})
         for subscription in watched.subscriptions:
             subscription.cursors.pop(watched.key[1], None)
             subscription.put(Event(b"event: gone\ndata: " + data + b"\n"))
         watched.subscriptions.clear()
-        self._forget_if_alone(watched)
+        self._forget_if_unused(watched)
 
 
 async def _run_feed(feed: Feed, workspace_id: int) -> None:
@@ -282,14 +284,14 @@ async def _run_feed(feed: Feed, workspace_id: int) -> None:
     try:
         await feed.run()
     except Exception:
-        # Its pages get nothing more from it, and the next one that comes begins a new one.
-        log.exception("Following a run for pages failed for a bug", action="events_failed")
+        # Its pages get nothing more from this feed. They reconnect, which starts another one.
+        log.exception("Following a run for pages failed because of a bug", action="events_failed")
         for subscription in feed.subscriptions:
             subscription.end(Overloaded("the stream of events failed; reconnect", retry_after_s=1.0))
 
 
 def _reader(workspace_id: int) -> Caller:
-    """Who reads for all pages of a workspace."""
+    """The caller in whose name runs are read for all pages of a workspace."""
     return Caller(workspace_id=workspace_id, workspace="", principal="pages", role=Role.READ)
 
 

@@ -1,7 +1,7 @@
-"""What a page has had, as the text of `Last-Event-ID`: for each run the cursor of its tail.
+"""What a page has received, as the text of `Last-Event-ID`: the cursor of the tail of each run.
 
-Runs that were read together have the same cursor, which is then written once: `cursor@run,run|cursor@run`. Of a run's
-id, the beginning is enough to tell the runs of one page apart.
+Runs that were read together have the same cursor, which is then written once: `cursor@run,run|cursor@run`. The first
+characters of a run's id are enough to distinguish the runs of one page.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 _ID_CHARACTERS = 12
-# An empty id would be no id: a browser would reconnect as if it were new.
+# A browser ignores an empty id, and would reconnect like a new page.
 _NOTHING = "-"
-# A browser keeps it in a header; longer heads of requests are refused.
+# A browser sends it in a header, and requests with very long heads are refused.
 MAX_CHARACTERS = 32_768
 
 
 def encode(cursors: Mapping[str, bytes]) -> str:
-    """The text for the cursors by run id. If it would be too long, it says nothing, and the page begins again."""
+    """The text for the cursors by run id. If it would be too long, the text is _NOTHING, and a page that reconnects has
+    to read everything again."""
     runs_of: dict[bytes, list[str]] = {}
     for run_id, cursor in cursors.items():
         runs_of.setdefault(cursor, []).append(run_id[:_ID_CHARACTERS])
@@ -25,7 +26,7 @@ def encode(cursors: Mapping[str, bytes]) -> str:
 
 
 def decode(text: str, run_ids: Iterable[str]) -> dict[str, bytes]:
-    """The cursors by run id. A run of which the text says nothing, or nothing that can be read, is left out."""
+    """The cursors by run id. A run is left out if the text does not have its cursor, or cannot be parsed."""
     by_beginning: dict[str, bytes] = {}
     for part in text.split("|"):
         cursor, _, runs = part.rpartition("@")

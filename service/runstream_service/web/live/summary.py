@@ -1,4 +1,4 @@
-"""New points of a run -> one JSON object, with a few numbers for each series however many points there are."""
+"""Summarises new points of a run as one JSON object, with a few numbers for each series however many points it has."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from runstream_service.query.reading.series import Series
     from runstream_service.query.tail.commit_reader import SeriesPoints
 
-# An event with more series takes only those of the lowest ranks: about 400 kB.
+# Above this many series, about 400 kB, an event has only those of the lowest ranks.
 MAX_SERIES = 2_000
 
 Entries = Sequence[tuple["Series", "SeriesPoints"]]
 
 
 def encode_points(run_id: str, entries: Entries) -> bytes:
-    """The data of an event. Entries of the same series, in the order of their commits, count as one."""
+    """The data of an event, as JSON. `entries` are in the order of their commits, and may repeat a series."""
     names = list(dict.fromkeys(series for series, _ in entries))
     names.sort(key=lambda one: (one.rank, one.key.encode(), one.attempt))
     kept = {series: place for place, series in enumerate(names[:MAX_SERIES])}
     body: dict[str, Any] = {
         "run_id": run_id,
-        "series": _summed_up(kept, [(series, points) for series, points in entries if series in kept]),
+        "series": _summaries(kept, [(series, points) for series, points in entries if series in kept]),
     }
     if len(names) > MAX_SERIES:
         body["left_out"] = len(names) - MAX_SERIES
     return orjson.dumps(body)
 
 
-def _summed_up(places: dict[Series, int], entries: Entries) -> list[dict[str, Any]]:
+def _summaries(places: dict[Series, int], entries: Entries) -> list[dict[str, Any]]:
     place = np.repeat([places[series] for series, _ in entries], [len(points) for _, points in entries])
     step, time_us, value = (
         np.concatenate([getattr(points, name) for _, points in entries]) for name in ("step", "time_unix_us", "value")
@@ -47,7 +47,7 @@ def _summed_up(places: dict[Series, int], entries: Entries) -> list[dict[str, An
     finite_count = np.add.reduceat(finite, starts, dtype=np.int64)
     least = np.minimum.reduceat(np.where(finite, value, np.inf), starts)
     greatest = np.maximum.reduceat(np.where(finite, value, -np.inf), starts)
-    # A sum of large values could exceed the largest double; their shares cannot.
+    # The sum of large values could exceed the largest double, so each is divided by the count first.
     share = np.where(finite, value, 0.0) / np.maximum(finite_count, 1)[place - place[0]]
     mean = np.add.reduceat(share, starts)
     none = finite_count == 0
