@@ -274,7 +274,7 @@ def test_restarts_are_marked_at_their_step(charts: Charts, ranks: str) -> None:
 def test_an_axis_of_times_says_that_replaced_points_are_over_steps(charts: Charts, ranks: str) -> None:
     charts.open(ranks, x="relative").wait("loss", _loaded)
     note = charts.page.locator('.panel[data-key="loss"] .note')
-    expect(note).to_contain_text("replaced points: on the step axis")
+    expect(note).to_contain_text("replaced points are only shown on the step axis")
     charts.page.get_by_role("combobox", name="x axis").select_option("step")
     charts.wait("loss", lambda drawn: _loaded(drawn) and drawn["replaced"])
     expect(note).to_have_count(0)
@@ -426,6 +426,13 @@ def test_the_python_and_the_sql_that_are_copied_read_the_same(
     charts.choose("train/loss", "Copy SQL")
     rows = _sql(service, charts.page.evaluate("navigator.clipboard.readText()").rstrip().rstrip(";"))
     assert [row["value"] for row in rows] == shown
+    # Over HTTP on another host than localhost, a browser has no clipboard: then the text is shown.
+    charts.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    texts: list[str] = []
+    charts.page.once("dialog", lambda dialog: (texts.append(dialog.default_value), dialog.dismiss()))
+    charts.choose("train/loss", "Copy Python")
+    expect(charts.page.get_by_role("menu")).to_have_count(0)
+    assert texts == [code]
 
 
 # -- live -------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_a_brushed_part_of_an_axis_selects_runs_in_the_table_and_the_link(
     other = open_tab().page
     other.goto(page.url)
     expect(other.get_by_text("2 runs selected")).to_be_visible()
-    slider = other.get_by_role("slider", name="Part of optimizer")
+    slider = other.get_by_role("slider", name="Range of optimizer")
     expect(slider).to_have_attribute("aria-valuetext", "adam: 2 of 12 runs")
     other.get_by_role("button", name="Show all").click()
     expect(other.get_by_text("runs selected")).to_have_count(0)
@@ -87,7 +87,7 @@ def test_a_brushed_part_of_an_axis_selects_runs_in_the_table_and_the_link(
 
 def test_keys_brush_an_axis_and_move_it(tab: Opened, logged: Logged) -> None:
     page = open_related(tab, logged)
-    page.get_by_role("slider", name="Part of lr").focus()
+    page.get_by_role("slider", name="Range of lr").focus()
     page.keyboard.press("ArrowUp")
     expect(page.get_by_text("6 runs selected")).to_be_visible()
     for _ in range(2):
@@ -100,7 +100,7 @@ def test_keys_brush_an_axis_and_move_it(tab: Opened, logged: Logged) -> None:
     expect(page).to_have_url(re.compile("log%22:%7B%22p:lr%22:false"))
     page.get_by_role("button", name="Axis lr").click()
     page.get_by_role("menuitem", name="Move right").click()
-    expect(page.get_by_role("slider").first).to_have_attribute("aria-label", "Part of optimizer")
+    expect(page.get_by_role("slider").first).to_have_attribute("aria-label", "Range of optimizer")
 
 
 def test_the_pointer_names_a_run_and_a_click_selects_it(tab: Opened, logged: Logged) -> None:

@@ -52,7 +52,7 @@ def test_a_nested_run_leads_to_its_parent_and_to_the_others(tab: Opened, logged:
     parent = logged.run("the parent")
     first, _ = (logged.run(name, tags={"mlflow.parentRunId": parent}) for name in ("first child", "second child"))
     page = open_run(tab, first)
-    page.get_by_role("link", name="all its runs").click()
+    page.get_by_role("link", name="all runs of this parent").click()
     for name, count in (("first child", 1), ("second child", 1), ("the parent", 0)):
         expect(page.get_by_role("link", name=name)).to_have_count(count)
     page = open_run(tab, first)

@@ -140,7 +140,7 @@ def test_more_selected_runs_than_a_link_holds_are_said_to_be_in_none(tab: Opened
     assert len(page.url.partition("sel=")[2].split(",")) == 20
     expect(bar).not_to_contain_text("link")
     page.get_by_label("Select all").check()
-    expect(bar).to_contain_text("None of them is in the link, which has room for 20")
+    expect(bar).to_contain_text("The link does not keep this selection: it has room for 20 runs")
     assert "sel=" not in page.url
     expect(bar.get_by_role("link", name="Compare the first 50")).to_have_attribute(
         "href", re.compile(r"^compare\?(r=\w{32}&?){50}$")
@@ -300,7 +300,7 @@ def test_a_view_is_saved_listed_replaced_and_deleted(tab: Opened, open_tab: Open
     other.get_by_role("button", name="Save view").click()
     keep_picture(other, "views")
     other.get_by_role("button", name="Replace worst first").click()
-    expect(other.get_by_text("is now what is on screen")).to_be_visible()
+    expect(other.get_by_text("now shows what is on screen")).to_be_visible()
     expect(other.get_by_role("dialog").get_by_role("link", name="worst first")).to_have_attribute(
         "href", re.compile("sort=-started")
     )

@@ -69,7 +69,7 @@ def test_the_colour_of_a_run_is_chosen_and_kept_in_the_link(open_tab: Open, serv
     ids = [logged.run(name, metrics={"loss": 1}) for name in ("one", "other")]
     tab = open_tab(bypass_csp=True)
     page = open_table(tab, logged, f"sel={','.join(ids)}&charts=1")
-    page.get_by_role("button", name="one: choose its colour").click()
+    page.get_by_role("button", name="one: change the colour").click()
     dialog = page.get_by_role("dialog", name="Colour of one")
     assert serious_issues(page) == []
     keep_picture(page, "palette")
@@ -90,7 +90,7 @@ def test_the_colour_of_a_run_is_chosen_and_kept_in_the_link(open_tab: Open, serv
         (plot?.lines ?? []).map((line) => [line.name, line.stroke.colour])))"""
     second.wait_for_function(f"Object.keys(({drawn})()).length === 2")
     assert second.evaluate(drawn) == {"one": "#d55e00", "other": "#112233"}
-    second.get_by_role("button", name="one: choose its colour").click()
+    second.get_by_role("button", name="one: change the colour").click()
     second.get_by_role("button", name="Automatic").click()
     expect(second).to_have_url(re.compile(f"colours={ids[1]}.112233$|colours={ids[1]}.112233&"))
 
@@ -117,7 +117,7 @@ def test_rows_are_sorted_again_unless_somebody_points_at_them(tab: Opened, servi
     expect(rows).to_have_text(["b", "a"])
     rows.first.hover()
     log("a", 0.5, 9)
-    again = page.get_by_role("button", name="The order has changed: sort")
+    again = page.get_by_role("button", name="The values have changed: sort again")
     expect(again).to_be_visible()
     expect(rows).to_have_text(["b", "a"])
     expect(page.get_by_role("row").filter(has_text="0.5")).to_have_count(1)

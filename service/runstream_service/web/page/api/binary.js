@@ -1,4 +1,4 @@
-// The binary answers of charts and aggregate: a small JSON head, then columns of doubles. See docs/web-api.md.
+// Reads the binary responses of charts and aggregate: a small JSON head, then columns of doubles. See docs/web-api.md.
 
 /**
  * @typedef {object} DecodedCurve

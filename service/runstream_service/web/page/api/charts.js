@@ -19,9 +19,9 @@ import { decodeCharts } from './binary.js';
 /** @typedef {(path: string, body: object, options: {signal: AbortSignal}) => Promise<ArrayBuffer>} Send */
 /** @typedef {{key: string, signal: AbortSignal, resolve: (answer: DecodedCharts) => void, reject: (error: unknown) => void}} Asker */
 
-/** @typedef {{run: () => Promise<void>, isDraft: boolean, mayWait: boolean}} Task mayWait: until no draft is asked for any more */
+/** @typedef {{run: () => Promise<void>, isDraft: boolean, mayWait: boolean}} Task mayWait: whether it is sent after all drafts */
 
-/** One request asks for no more curves than this, so that the first panels are drawn while others are still read. */
+/** The most curves in one request, so that the first panels are drawn while others are still being read. */
 const CURVES = 100;
 /** Browsers have six connections to a host; events hold one. */
 const AT_ONCE = 4;

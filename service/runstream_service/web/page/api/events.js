@@ -51,7 +51,7 @@ export class EventStream {
 
   /**
    * @param {(url: string) => EventSource} [open]
-   * @param {() => Promise<unknown>} [check] asks for anything, since a browser does not say why a stream was refused
+   * @param {() => Promise<unknown>} [check] makes any request, to learn why a stream was refused, which a browser does not say
    */
   constructor(open = (url) => new EventSource(url), check = () => getJson('me')) {
     this.#open = open;
@@ -71,7 +71,7 @@ export class EventStream {
     const watch = { runIds, listener };
     this.#watches.add(watch);
     listener.connection?.(this.#connection);
-    // Whoever comes later is told at once what the connection began with: charts wait for it.
+    // A later listener gets the first event of the connection at once, since charts wait for it.
     const known = runIds.map((runId) => this.#runs.get(runId)).filter((run) => run !== undefined);
     queueMicrotask(() => known.forEach((run) => this.#watches.has(watch) && listener.run?.(run)));
     this.#later(0);

@@ -1,12 +1,12 @@
 // Requests to the page's own API.
 import { createStore } from '../state/store.js';
 
-const SIGNED_OUT = 'You are signed out. Sign in again to go on.';
+const SIGNED_OUT = 'You are signed out. Sign in again to continue.';
 
-/** Whether the session has ended. Then nothing is asked for until it begins again: it would all be refused. */
+/** Whether the session has ended. Then no requests are sent until the user signs in again: they would all be refused. */
 export const isSignedOut = createStore(false);
 
-/** What an answer with an error says. */
+/** An error that the service reports, or that it cannot be reached (status 0). */
 export class ApiError extends Error {
   /**
    * @param {string} message
@@ -66,7 +66,7 @@ export async function sendJson(method, path, body, options = {}) {
 export const postJson = (path, body, options) => sendJson('POST', path, body, options);
 
 /**
- * The binary answer to a POST.
+ * The binary response to a POST.
  * @param {string} path
  * @param {object} body
  * @param {Options} [options]
@@ -94,7 +94,7 @@ async function ask(path, init, evenSignedOut = false) {
     answer = await fetch(`web/api/${path}`, init);
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new ApiError('The service does not answer. The page tries again by itself.', { status: 0 });
+    throw new ApiError('The service does not respond. The page tries again automatically.', { status: 0 });
   }
   if (answer.ok) return answer;
   throw await errorOf(answer);

@@ -1,9 +1,9 @@
-// The overview of a run, which may be asked for before its page is opened.
+// The overview of a run, which may be requested before its page is opened.
 import { getJson } from './http.js';
 
 /** @typedef {import('./types.js').Overview} Overview */
 
-/** An answer that is older is not used: what is running changes. */
+/** A response that is older, in milliseconds, is not used, since running runs change. */
 const FRESH_MS = 3_000;
 
 /** @type {{runId: string, askedAt: number, answer: Promise<Overview>, request: AbortController} | null} */
@@ -29,7 +29,7 @@ export function askOverviewEarly(runId) {
 }
 
 /**
- * The overview of a run: that which was asked for early, once, or a new one.
+ * The overview of a run: the one that was requested early, if it was not used yet, or a new one.
  * @param {string} runId
  * @param {AbortSignal} signal
  * @returns {Promise<Overview>}

@@ -1,4 +1,4 @@
-// What the API answers with: see docs/web-api.md.
+// The types of the API's responses: see docs/web-api.md.
 
 /** @typedef {number | 'NaN' | 'Infinity' | '-Infinity'} Value */
 

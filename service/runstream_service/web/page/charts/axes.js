@@ -88,7 +88,7 @@ export function logTicks(min, max, count) {
  * @param {number} min
  * @param {number} max
  * @param {number} count
- * @param {number} [zone] what is added to get to the local time, in microseconds; 0 for relative times
+ * @param {number} [zone] the offset of the local time, in microseconds; 0 for relative times
  */
 export function timeTicks(min, max, count, zone = 0) {
   const rough = (max - min) / Math.max(count, 1);

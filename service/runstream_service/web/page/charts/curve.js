@@ -100,7 +100,7 @@ export class Curve {
 
   /**
    * Takes a live bucket in: into the last bucket while that stays narrower than `width`, else as a new one.
-   * Positions that are in the curve already are refused: the caller asks for the curve again.
+   * Positions that are already in the curve are refused: then the caller has to request the curve again.
    * @param {Bucket} bucket
    * @param {{width: number, limit: number}} bounds at `limit` buckets, neighbours become one, and so on
    * @returns {boolean} whether it was taken
@@ -136,7 +136,7 @@ export class Curve {
     this.non_finite_count[this.nearest(bucket.last_position)] += bucket.non_finite_count;
   }
 
-  /** Makes it a curve over ranks, with room for so many buckets. */
+  /** Makes it a curve over ranks, with room for this number of buckets. */
   reserveRanks(/** @type {number} */ capacity) {
     this.min_rank = new Float64Array(capacity);
     this.max_rank = new Float64Array(capacity);

@@ -22,7 +22,7 @@ import { logOriginOf, positionsOf } from './x_axis.js';
 /** @typedef {{curves: Curve[], cut: string, isDraft: boolean}} Answer */
 
 const BAND_BUCKETS = 400;
-/** A run draws so many ranks at most. */
+/** The most ranks that are drawn of a run. */
 const RANK_CURVES = 32;
 
 export class CurveReader {
@@ -93,7 +93,7 @@ export class CurveReader {
     const { curves, cut } = await this.#requests.ask(question, signal);
     const shown = curves.filter((curve) => this.#isWanted(curve.rank));
     const left = shown.length - RANK_CURVES * runIds.length;
-    const words = left > 0 ? `${left} more ranks are not drawn: choose some, or the band over all.` : (cut?.message ?? '');
+    const words = left > 0 ? `${left} more ranks are not drawn: choose fewer ranks, or one band for all ranks.` : (cut?.message ?? '');
     return {
       curves: shown.slice(0, RANK_CURVES * runIds.length).map((curve) => Curve.of(curve)),
       cut: words,

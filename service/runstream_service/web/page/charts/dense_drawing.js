@@ -65,9 +65,9 @@ export function drawDenseBand(pen, line, frame, toX, toY, how) {
   pen.globalAlpha = Math.min(1, 3.5 * how.alpha);
   const reach = 10 * frame.ratio;
   for (let at = 1; at < width - 1; at++) {
-    const beside = Math.min(top[at - 1], top[at + 1]);
+    const neighbour = Math.min(top[at - 1], top[at + 1]);
     const below = Math.max(bottom[at - 1], bottom[at + 1]);
-    if (beside - top[at] > reach && beside < Infinity) pen.fillRect(left + at, top[at], frame.ratio, beside - top[at]);
+    if (neighbour - top[at] > reach && neighbour < Infinity) pen.fillRect(left + at, top[at], frame.ratio, neighbour - top[at]);
     if (bottom[at] - below > reach && below > -Infinity) pen.fillRect(left + at, below, frame.ratio, bottom[at] - below);
   }
   pen.globalAlpha = 1;

@@ -2,7 +2,7 @@
 
 /** @typedef {import('./session.js').Drawn} Drawn */
 
-/** So many panels draw their lines in one frame; the next ones in the next, so that the page answers in between. */
+/** How many panels draw their lines in one frame; the others follow in the next ones, so that the page stays responsive. */
 const DRAWN_A_FRAME = 4;
 
 export class DrawingQueue {
@@ -39,7 +39,7 @@ export class DrawingQueue {
   }
 
   /**
-   * Is told of a frame in which the range or the data have changed.
+   * Adds a listener that is called in a frame in which the range or the data have changed.
    * @param {() => void} listener
    */
   onFrame(listener) {
@@ -47,7 +47,7 @@ export class DrawingQueue {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** The range or the extent of the data is another one: listeners are told in the next frame. */
+  /** The range or the extent of the data has changed: listeners are called in the next frame. */
   noteMove() {
     this.#isMoved = true;
   }

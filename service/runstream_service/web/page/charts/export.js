@@ -2,8 +2,8 @@
 import { drawnTheme } from './theme.js';
 import { projection } from './drawing.js';
 import { SvgPen } from './svg_pen.js';
-import { clock, duration, linearTicks, localZone, logTicks, shortNumber, stepTicks, timeTicks } from './axes.js';
-import { titleOf } from './x_axis.js';
+import { linearTicks, logTicks, shortNumber } from './axes.js';
+import { titleOf, xTicks, xTickTexts } from './x_axis.js';
 
 /** @typedef {import('./plot.js').Plot} Plot */
 
@@ -75,25 +75,14 @@ function drawAxes(pen, plot, frame, theme) {
   }
   pen.textAlign = 'center';
   pen.textBaseline = 'top';
-  const ticks = xTicks(plot, x);
-  for (const { at, text } of ticks) {
+  const { kind } = plot.session.axis;
+  const xs = xTicks(kind, x.min, x.max, 7, x.log);
+  const texts = xTickTexts(kind, xs, x.log);
+  for (const [index, at] of xs.entries()) {
     line(pen, toX(at), frame.top, toX(at), bottom);
-    pen.fillText(text, toX(at), bottom + 6 * ratio);
+    pen.fillText(texts[index], toX(at), bottom + 6 * ratio);
   }
   pen.fillText(titleOf(plot.session.axis), frame.left + frame.width / 2, bottom + 22 * ratio);
-}
-
-/**
- * @param {Plot} plot
- * @param {import('./drawing.js').Scale} x
- */
-function xTicks(plot, { min, max, log }) {
-  const { kind } = plot.session.axis;
-  const zone = kind === 'time' ? localZone() : 0;
-  const isTime = kind === 'time' || kind === 'relative';
-  const ticks = log && kind !== 'time' ? logTicks(min, max, 7) : isTime ? timeTicks(min, max, 7, zone) : kind === 'step' ? stepTicks(min, max, 7) : linearTicks(min, max, 7);
-  const step = ticks[1] - ticks[0] || 1e6;
-  return ticks.map((at) => ({ at, text: kind === 'time' ? clock(at, step, zone) : kind === 'relative' ? duration(at) : shortNumber(at, log ? undefined : step) }));
 }
 
 /**

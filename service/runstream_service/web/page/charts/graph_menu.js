@@ -1,4 +1,5 @@
-// What can be done with a graph.
+// The entries of a graph's menu.
+import { copyText } from '../shell/clipboard.js';
 import { download, toCsv, toPng, toPython, toSql, toSvg } from './export.js';
 import { moveOnto, withKeys } from './layout.js';
 import { positionsOf } from './x_axis.js';
@@ -24,13 +25,13 @@ export function menuOf({ graph, group, keys, session, panels, onPanels }) {
     { label: 'Save as PNG', run: () => void toPng(plot, name).then((blob) => blob && download(`${name}.png`, blob)) },
     { label: 'Save as SVG', run: () => download(`${name}.svg`, new Blob([toSvg(plot, name)], { type: 'image/svg+xml' })) },
     { label: 'Save as CSV', run: () => download(`${name}.csv`, new Blob([toCsv(plot)], { type: 'text/csv' })) },
-    { label: 'Copy Python', run: () => copy(toPython(shownOf(graph, plot, session))) },
-    { label: 'Copy SQL', run: () => copy(toSql(shownOf(graph, plot, session))) },
+    { label: 'Copy Python', run: () => void copyText(toPython(shownOf(graph, plot, session)), 'The Python code is copied.') },
+    { label: 'Copy SQL', run: () => void copyText(toSql(shownOf(graph, plot, session)), 'The SQL statement is copied.') },
   ];
 }
 
 /**
- * Metrics that are likely to belong into the same graph: of the same name behind another prefix first.
+ * Metrics that the user may want to add to the graph; first those that have the same name after another prefix.
  * @param {import('./layout.js').Graph} graph
  * @param {string[]} keys
  */
@@ -57,9 +58,4 @@ function shownOf(graph, plot, session) {
     buckets: session.data(graph.keys[0]).buckets,
     isBand: plot.lines.length > 0 && plot.lines.every((line) => line.curve.rank === null),
   };
-}
-
-/** @param {string} text */
-function copy(text) {
-  void navigator.clipboard.writeText(text).catch(() => prompt('Copy this:', text));
 }

@@ -34,7 +34,7 @@ export function HeatMap({ metric, curves, onRank }) {
     <figure class="heat">
       <figcaption>${metric}, rank by step <span class="quiet">${at
         ? `rank ${at.rank}, ${at.from >= at.to ? `step ${grouped(at.from)}` : `steps ${grouped(at.from)} to ${grouped(at.to)}`}: ${Number.isNaN(at.mean) ? 'no point' : `mean ${exactNumber(at.mean)}`}`
-        : 'click a row for its line'}</span></figcaption>
+        : 'click a row to see the line of its rank'}</span></figcaption>
       <div class="cells" style=${`--row: ${rowHeight}px; --rows: ${cells.ranks.length}`}>
         <div class="names">${cells.ranks.map((rank, row) => html`<button class="plain" aria-label=${`Show rank ${rank}`} title=${`rank ${rank}`} onClick=${() => onRank(rank)}>${row % every === 0 ? rank : ''}</button>`)}</div>
         <canvas ref=${canvas} role="img" aria-label=${`Heat map of ${metric}: ${cells.ranks.length} ranks`}
@@ -49,7 +49,7 @@ export function HeatMap({ metric, curves, onRank }) {
 /** @param {Cells} cells */
 function beyond({ min, max, low, high }) {
   if (min >= low && max <= high) return '';
-  return html`<span>the least is ${shortNumber(min)}, the greatest ${shortNumber(max)}; beyond the ends, colours stay the same</span>`;
+  return html`<span>lowest value ${shortNumber(min)}, highest ${shortNumber(max)}; values beyond the ends of the scale have its end colours</span>`;
 }
 
 const gradient = () => Array.from({ length: 9 }, (_, index) => `rgb(${heatColour(index / 8).join(' ')})`).join(', ');

@@ -57,7 +57,7 @@ function isShut(prefix, panels, isAskedFor) {
   return !isAskedFor && SHUT_AT_FIRST.has(prefix) && !panels.open?.includes(prefix);
 }
 
-/** What people look at first: training, then what is measured on other data, then metrics without a prefix. */
+/** The order of groups: training first, then what is measured on other data, then metrics without a prefix. */
 const FIRST = [/^train/i, /^(?:val|eval|test|dev)/i, /^$/];
 
 /** @param {string} prefix those of the machine come last */
@@ -67,7 +67,7 @@ function groupRank(prefix) {
 }
 
 /**
- * How many columns of the grid a group takes. A group that is shut has a row of its own.
+ * How many columns of the grid a group takes. A closed group takes a whole row.
  * @param {Pick<Group, 'graphs' | 'isShut'>} group
  * @param {number} columns that the grid has
  */

@@ -21,7 +21,7 @@ export function Legend({ runs, ranks }) {
   return html`
     <ul class="legend" aria-label="Colours">
       ${entries.slice(0, MOST).map((entry) => html`
-        <li key=${entry.id}><button class="plain" title=${`${entry.name}: another colour`} aria-label=${`${entry.name}: choose its colour`} onClick=${() => setAsked(entry)}>
+        <li key=${entry.id}><button class="plain" title=${`${entry.name}: change the colour`} aria-label=${`${entry.name}: change the colour`} onClick=${() => setAsked(entry)}>
           <${Stroke} stroke=${strokeOf(entry.id, shown)} /><span class="name">${entry.name}</span>
         </button></li>`)}
       ${entries.length > MOST && html`<li class="quiet">and ${entries.length - MOST} more</li>`}

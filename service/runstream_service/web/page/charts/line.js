@@ -62,7 +62,7 @@ export class Line {
   }
 
   /**
-   * Chooses the rows that are on screen, and one more at either side, so that lines go on to the edges.
+   * Chooses the rows that are on screen, and one more on each side, so that lines continue to the edges.
    * @param {number} min
    * @param {number} max
    */

@@ -15,7 +15,7 @@ const EVERY_MS = 1000;
 export class LiveUpdates {
   connection = /** @type {Connection} */ ('connecting');
   lastPointUs = 0;
-  /** @type {Promise<void>} when something may be asked for */
+  /** @type {Promise<void>} resolves when requests may be sent */
   ready = Promise.resolve();
   #followed = '';
   #isLive = false;
@@ -66,7 +66,7 @@ export class LiveUpdates {
     this.#markStale(performance.now());
   }
 
-  /** @param {number} before answers to older requests */
+  /** @param {number} before responses to requests before this one */
   #markStale(before) {
     for (const data of this.session.loaded) if (data.askedAt < before && data.whole) data.isStale = true;
   }

@@ -2,7 +2,7 @@
 
 /** @typedef {import('./curve.js').Curve} Curve */
 /** @typedef {[number, number]} Zoom in the units of the x axis */
-/** @typedef {{curves: Curve[], replaced: Curve[], cut: string, isDraft: boolean}} Curves `replaced`: what a newer attempt wrote anew */
+/** @typedef {{curves: Curve[], replaced: Curve[], cut: string, isDraft: boolean}} Curves `replaced`: points that a newer attempt replaced */
 
 /** Live buckets are merged two by two beyond this many times the asked number. */
 const LIMIT = 3;
@@ -21,7 +21,7 @@ export class MetricData {
     this.cut = '';
     this.error = '';
     this.isLoading = false;
-    /** The whole is to be asked for again: live points did not fit in. */
+    /** Whether the whole curve must be requested again, because live points could not be added. */
     this.isStale = false;
     /** Live points of single ranks are in the last bucket of a band: exact values are to follow. */
     this.hasBlurredBand = false;
@@ -37,7 +37,7 @@ export class MetricData {
   }
 
   /**
-   * The part that has exact buckets for what is shown, if there is one.
+   * The part with exact buckets for the shown range, if there is one.
    * @param {Zoom | null} zoom
    */
   partFor(zoom) {

@@ -1,6 +1,7 @@
-// A thin strip of everything there is, in which what is shown can be moved and resized.
+// A thin strip with the whole x axis, in which the shown part can be moved and resized.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
+import { followPointer } from '../parts/pointer.js';
 import { moved } from './plot.js';
 import { drawLines } from './drawing.js';
 import { valueRange } from './ranges.js';
@@ -38,7 +39,7 @@ export function OverviewStrip({ session, graphKey }) {
   const [left, right] = zoom ? [place(zoom[0]), place(zoom[1])] : [0, 100];
   return html`
     <div class="strip" onPointerDown=${(/** @type {PointerEvent} */ event) => grab(event, session)} onDblClick=${() => session.zoomTo(null, { isOver: true })}
-      title="What is shown of everything: drag to move it, its sides to resize it, double click for everything">
+      title="The part of the x axis that is shown: drag it to move it, drag its sides to resize it, double click to show everything">
       <canvas ref=${canvas} aria-hidden="true"></canvas>
       ${zoom && html`<div class="window" style=${`left: ${left}%; width: ${Math.max(right - left, 0.3)}%`}></div>`}
     </div>
@@ -97,16 +98,10 @@ function grab(event, session) {
     if (isHigh && session.zoom) return ordered(start[0], x);
     return isInside ? moved(start[0], start[1], (x - at) / (start[1] - start[0]), false) : ordered(at, x);
   };
-  const move = (/** @type {PointerEvent} */ now) => {
-    if (Math.abs(now.clientX - event.clientX) > 3) session.zoomTo(zoomOf(now), { isOver: false });
+  const zoom = (/** @type {PointerEvent} */ now, /** @type {boolean} */ isOver) => {
+    if (Math.abs(now.clientX - event.clientX) > 3) session.zoomTo(zoomOf(now), { isOver });
   };
-  const up = (/** @type {PointerEvent} */ now) => {
-    removeEventListener('pointermove', move);
-    removeEventListener('pointerup', up);
-    if (Math.abs(now.clientX - event.clientX) > 3) session.zoomTo(zoomOf(now), { isOver: true });
-  };
-  addEventListener('pointermove', move);
-  addEventListener('pointerup', up);
+  followPointer((now) => zoom(now, false), (now) => zoom(now, true));
 }
 
 /**

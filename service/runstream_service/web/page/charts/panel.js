@@ -1,6 +1,7 @@
-// A panel: title, graph, what is to be said about it, and its menu.
+// A panel: the title, the graph, notes about it, and its menu.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
+import { followPointer } from '../parts/pointer.js';
 import { HEIGHT } from './layout.js';
 import { Menu } from './menu.js';
 import { Plot } from './plot.js';
@@ -153,13 +154,10 @@ function resize(event, onSize) {
     panel.style.setProperty('--height', `${tall}px`);
   };
   const up = (/** @type {PointerEvent} */ now) => {
-    removeEventListener('pointermove', move);
-    removeEventListener('pointerup', up);
     group.style.removeProperty('--span-now');
     onSize(...size(now));
   };
-  addEventListener('pointermove', move);
-  addEventListener('pointerup', up);
+  followPointer(move, up);
 }
 
 /** @param {Graph} graph */

@@ -1,20 +1,22 @@
-// One graph: uPlot has the axes, the cursor and what is selected; curves are drawn by drawing.js, each from its own
+// One graph: uPlot has the axes, the cursor and the selection; curves are drawn by drawing.js, each from its own
 // columns, since several runs have no positions in common.
 import uPlot from 'uplot';
 
-import { clock, duration, linearTicks, localZone, logTicks, niceStep, shortNumber, stepTicks, timeTicks } from './axes.js';
+import { followPointer } from '../parts/pointer.js';
+import { linearTicks, logTicks, niceStep, shortNumber } from './axes.js';
 import { drawClipped, drawEdgeLabels, drawLines, drawMarks, drawReplaced, projection } from './drawing.js';
 import { LabelRoom } from './label_room.js';
 import { beyond, valueRange } from './ranges.js';
 import { drawnTheme } from './theme.js';
+import { xTicks, xTickTexts } from './x_axis.js';
 
 /** @typedef {import('./session.js').Session} Session */
 /** @typedef {import('./line.js').Line} Line */
 
 /**
- * What a person is told about a graph.
+ * Facts about a graph that its panel shows.
  * @typedef {object} Facts
- * @property {string} note what is not as it seems: clipped, cut, failed
+ * @property {string} note a warning, for example that the axis is clipped or curves are missing
  * @property {boolean} isLoading
  * @property {boolean} isEmpty
  * @property {string} error
@@ -126,7 +128,7 @@ export class Plot {
     this.#tell(view, y);
   }
 
-  /** Whether much of what is shown lies beside the picture that is stretched. */
+  /** Whether much of the shown range lies outside the picture that is being stretched. */
   get #isLeavingPicture() {
     if (!this.#picture) return false;
     const { min, max } = this.session.range;
@@ -176,7 +178,7 @@ export class Plot {
     const datas = this.keys.map((key) => this.session.data(key));
     const { above, below } = view.clip ? beyond(this.lines, y) : { above: 0, below: 0 };
     const notes = datas.map((data) => data.cut).filter(Boolean);
-    if (this.session.hidesReplaced(this.keys)) notes.unshift('replaced points: on the step axis');
+    if (this.session.hidesReplaced(this.keys)) notes.unshift('replaced points are only shown on the step axis');
     if (above + below > 0) notes.unshift(`axis clipped: ${above} above, ${below} below`);
     const nonPositive = view.log_y ? this.lines.reduce((sum, line) => sum + countNonPositive(line), 0) : 0;
     if (nonPositive > 0) notes.unshift(`log axis: ${nonPositive} reach 0 or below`);
@@ -267,14 +269,10 @@ export class Plot {
     const width = u.over.clientWidth;
     const isLog = this.session.view?.log_x ?? false;
     const zoom = (/** @type {PointerEvent} */ now) => moved(min, max, (start - now.clientX) / width, isLog);
-    const move = (/** @type {PointerEvent} */ now) => this.session.zoomTo(zoom(now), { isOver: false });
-    const up = (/** @type {PointerEvent} */ now) => {
-      removeEventListener('pointermove', move);
-      removeEventListener('pointerup', up);
-      this.session.zoomTo(zoom(now), { isOver: true });
-    };
-    addEventListener('pointermove', move);
-    addEventListener('pointerup', up);
+    followPointer(
+      (now) => this.session.zoomTo(zoom(now), { isOver: false }),
+      (now) => this.session.zoomTo(zoom(now), { isOver: true }),
+    );
   }
 
   /** @param {WheelEvent} event sideways pans; with Ctrl, as a pinch on a touchpad, it zooms */
@@ -345,8 +343,6 @@ export class Plot {
    */
   #xAxis(view) {
     const { kind } = this.session.axis;
-    const isTime = kind === 'time' || kind === 'relative';
-    const zone = kind === 'time' ? localZone() : 0;
     return {
       ...axisLook(() => this.#picture !== null),
       size: X_AXIS,
@@ -354,15 +350,9 @@ export class Plot {
       filter: (_, splits) => splits,
       splits: (u, _axis, min, max) => {
         const count = Math.max(2, Math.floor(u.bbox.width / uPlot.pxRatio / 70));
-        if (view.log_x && kind !== 'time') return logTicks(min, max, count);
-        if (isTime) return timeTicks(min, max, count, zone);
-        return kind === 'step' ? stepTicks(min, max, count) : linearTicks(min, max, count);
+        return xTicks(kind, min, max, count, view.log_x);
       },
-      values: (_, splits) => {
-        const step = view.log_x ? undefined : splits[1] - splits[0] || undefined;
-        if (kind === 'time') return splits.map((tick) => clock(tick, step ?? 1e6, zone));
-        return splits.map((tick) => (kind === 'relative' ? duration(tick) : shortNumber(tick, step)));
-      },
+      values: (_, splits) => xTickTexts(kind, splits, view.log_x),
     };
   }
 
@@ -418,7 +408,7 @@ function axisLook(isMoving) {
 /**
  * @param {number} min
  * @param {number} max
- * @param {number} share of what is shown
+ * @param {number} share of the shown range
  * @param {boolean} isLog
  * @returns {[number, number]}
  */
@@ -461,7 +451,7 @@ function hasBand(line) {
 }
 
 /**
- * Of a band over ranks, the rank that has its edge in most buckets; none if it is both edges, as where one rank logs alone.
+ * The rank that is at an edge of a band over ranks in most buckets; none if it is at both edges, as when only one rank logs.
  * @param {Line} line
  * @param {string} colour
  */

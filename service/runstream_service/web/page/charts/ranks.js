@@ -26,7 +26,7 @@ export function Ranks({ runs, overview, view, onView }) {
   const isRunning = run?.status === 'running';
   const { curves, cut, error } = useRankCurves(ranks.length > 1 ? run.run_id : '', metric ?? '', isRunning);
   if (!run || ranks.length < 2 || !metric) {
-    return html`<div class="face"><h2>One rank</h2><p>Only one process logged to this run. When several ranks log to it, this page shows which of them is slow, and since when.</p></div>`;
+    return html`<div class="face"><h2>One rank</h2><p>Only one process has logged to this run. If several ranks log to a run, this page shows which of them are slow, and since when.</p></div>`;
   }
   const choose = (/** @type {any} */ event) => onView({ panels: { ...view.panels, rank_metric: event.target.value } });
   const onRank = (/** @type {number} */ rank) => onView({ ranks: withRank(view.ranks, rank) });
@@ -39,7 +39,7 @@ export function Ranks({ runs, overview, view, onView }) {
       ${curves && curves.length > 0 && html`<${HeatMap} metric=${metric} curves=${curves} onRank=${onRank} />`}
       ${isDuration(metric)
         ? html`<${StragglersTable} runId=${run.run_id} metric=${metric} isRunning=${isRunning} onRank=${onRank} />`
-        : html`<p class="quiet">Choose a metric that is a duration, such as step_time, to see which ranks are slow.</p>`}
+        : html`<p class="quiet">To see which ranks are slow, choose a metric that is a duration, such as step_time.</p>`}
     </div>
     <${RunCharts} runs=${runs} overview=${overview} view=${view} onView=${onView} only=${metric} />`;
 }

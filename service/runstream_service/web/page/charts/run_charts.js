@@ -31,7 +31,7 @@ import { Tooltip } from './tooltip.js';
  * @property {string} [only] one metric
  */
 
-/** Of so many runs it is asked how many ranks they have; of more, each rank is drawn. */
+/** The most runs whose ranks are counted; with more runs, each rank is drawn. */
 const ASKED_RUNS = 12;
 const MOST_RUNS = 50;
 
@@ -73,14 +73,14 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
       onSize=${(/** @type {number} */ columns, /** @type {number} */ height) => onPanels({ size: { ...panels.size, [graph.id]: [columns, height] } })}
       onDrop=${(/** @type {string} */ id) => onPanels({ order: moveOnto(group, id, graph.id, panels) })} />`;
 
-  if (runs.length === 0) return html`<${Face} title="No run is chosen" text="Choose runs in the table, and their charts appear here." />`;
+  if (runs.length === 0) return html`<${Face} title="No runs selected" text="Select runs in the table to see their charts here." />`;
   if (overviews === null) return html`<div class="charts" aria-busy="true"></div>`;
   return html`
     <div class="charts" ref=${tooltip.parent} data-connection=${live.connection}>
       <${Toolbar} view=${view} onView=${onView} keys=${keys} ranks=${ranks} find=${find} onFind=${setFind} isZoomed=${view.zoom !== null}
         smoothing=${smoothingInWords(session, view)} ...${statusOf(runs, states, live)} />
       ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${overviewKey(all, keys)} />`}
-      ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: choose fewer to see them.</p>`}
+      ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: select fewer runs to see all of them.</p>`}
       <${Legend} runs=${runs} ranks=${shownRanks(view.ranks, ranks)} />
       ${keys.length === 0 && html`<${NoMetrics} />`}
       <${PanelGroups} groups=${groups} panelOf=${panelOf} onToggle=${(/** @type {import('./layout.js').Group} */ group) => onPanels(toggled(group, panels))} />
@@ -131,7 +131,7 @@ function shownRanks(shown, ranks) {
 const Face = ({ title, text }) => html`<div class="face"><h2>${title}</h2><p>${text}</p></div>`;
 
 function NoMetrics() {
-  return html`<div class="face"><h2>No metric yet</h2><p>Two lines fill this page:</p>
+  return html`<div class="face"><h2>No metrics yet</h2><p>Two lines of Python log the first one:</p>
     <pre>run = runstream.start_run(experiment="first", name="try")
 run.log({"loss": 0.5}, step=1)</pre></div>`;
 }
@@ -140,7 +140,7 @@ run.log({"loss": 0.5}, step=1)</pre></div>`;
 const byRun = (overviews) => new Map(overviews.map((one) => [one.run.run_id, one]));
 
 /**
- * The same array as long as it has the same runs, so that nothing is asked for again.
+ * The same array as long as it has the same runs, so that nothing is requested again.
  * @param {Run[]} runs
  */
 function useSame(runs) {
@@ -227,7 +227,7 @@ function smoothingInWords(session, view) {
   const [min, max] = session.extent;
   const distance = halfLife(decayLength(view.smooth, { start: min, end: max, points: Infinity }));
   const shown = session.axis.positions === 'time' ? duration(distance) : `${grouped(Math.round(distance))} steps`;
-  return `Each curve is averaged over what came before; a point loses half of its weight after about ${shown}. The band has every point.`;
+  return `Each curve is a running average; a point loses half of its weight after about ${shown}. The band shows every point.`;
 }
 
 /** @param {{lastPointUs: number}} state */

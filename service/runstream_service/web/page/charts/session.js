@@ -1,4 +1,4 @@
-// The charts of one tab: their data, what they share (range of x, cursor, zoom), and when they are asked for and drawn.
+// The charts of one tab: their data, what they share (range of x, cursor, zoom), and when data are requested and drawn.
 import { chosenColours } from '../state/colours.js';
 import { theme } from '../state/theme.js';
 import { CurveReader } from './curve_reader.js';
@@ -30,7 +30,7 @@ import { XRange } from './x_range.js';
 
 /** Metrics of panels that are not seen keep their curves up to this number. */
 const KEPT = 60;
-/** If no panel is seen after so many frames, all are shut or scrolled away; the strip is still there. */
+/** If no panel is visible after this number of frames, all are closed or scrolled away; the strip is still visible. */
 const FRAMES_TO_SEE = 12;
 
 export class Session {
@@ -111,7 +111,7 @@ export class Session {
     return this.#queue.takeExactTurn();
   }
 
-  /** @param {() => void} listener is told of a frame in which the range or the data have changed */
+  /** @param {() => void} listener is called in a frame in which the range or the data have changed */
   onFrame(listener) {
     return this.#queue.onFrame(listener);
   }
@@ -171,7 +171,7 @@ export class Session {
     void Promise.all([this.#live.ready, this.#whenSeen()]).then(() => {
       for (const key of this.seenKeys()) {
         const data = this.data(key);
-        // What was asked for by a narrower panel is too coarse.
+        // The data that a narrower panel has requested are too coarse.
         if (data.whole && this.#bucketsFor(key) > 1.3 * data.buckets) data.isStale = true;
         this.ask(data);
       }
@@ -245,7 +245,7 @@ export class Session {
       const answer = await this.#reader.read(data.key, how);
       if (request.signal.aborted) return;
       [data.whole, data.replaced, data.cut] = [answer.curves, answer.replaced, answer.cut];
-      isDraft = answer.isDraft; // it is drawn, and the whole is asked for
+      isDraft = answer.isDraft; // a draft is drawn, and the exact curve is requested
       data.isStale ||= isDraft;
       data.error = '';
     } catch (error) {

@@ -22,14 +22,14 @@ export function decayLength(strength, whole) {
 }
 
 /**
- * The distance over which a point loses half of its weight: what a person is told.
+ * The distance over which a point loses half of its weight, which is shown to the user.
  * @param {number} length
  */
 export const halfLife = (length) => length * Math.LN2;
 
 /**
  * The smoothed value at the end of each bucket. Buckets without a finite value continue the curve as it was.
- * @param {import('./curve.js').Curve} curve what is shown, perhaps a part of the whole
+ * @param {import('./curve.js').Curve} curve the shown curve, perhaps a part of the whole
  * @param {number} length decayLength of the whole curve
  * @param {import('./curve.js').Curve} [whole] what comes before the part is taken from here
  * @param {Float64Array} [into] reused if it is long enough
@@ -58,7 +58,7 @@ function warmUp(state, whole, until, length) {
   for (let row = 0; row < whole.length && whole.first_position[row] < until; row++) {
     const first = whole.first_position[row];
     const last = whole.last_position[row];
-    // Of the bucket in which the part begins, only what is before it.
+    // Of the bucket in which the part begins, only the share before the part.
     const share = last < until ? 1 : (until - first) / (last - first);
     take(state, whole, row, share, Math.min(last, until), length);
   }

@@ -29,8 +29,8 @@ export function StragglersTable({ runId, metric, isRunning, onRank }) {
   return html`
     <section class="stragglers">
       <h2>${slow.length === 0 ? 'No rank is slow' : slow.length === 1 ? `Rank ${slow[0].rank} is slow` : `${slow.length} of ${ranks.length} ranks are slow`}</h2>
-      <p class="quiet">By ${metric} of the last ${grouped(answer.window_steps)} steps. A score is the best time divided by the rank's own: of all ranks (relative), or of its own past
-        (individual). Below ${answer.threshold} it is slow.</p>
+      <p class="quiet">Medians of ${metric} over the last ${grouped(answer.window_steps)} steps. The relative score is the time of the fastest rank, divided by that of this rank; the
+        individual score is this rank's own best time, divided by its current one. A rank is slow if one of them is below ${answer.threshold}.</p>
       <table>
         <thead><tr><th scope="col">rank</th><th scope="col">relative</th><th scope="col">individual</th><th scope="col">slow since</th></tr></thead>
         <tbody>${ranks.slice(0, MOST_ROWS).map((rank) => html`

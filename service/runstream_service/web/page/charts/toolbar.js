@@ -19,7 +19,7 @@ export const placeOf = (strength) => (strength <= 0 ? 0 : Math.round((-100 / 3) 
  */
 export function Toolbar({ view, onView, keys, ranks, smoothing, status, isLive, isZoomed, find, onFind }) {
   return html`
-    <div class="chart-bar" role="toolbar" aria-label="How charts are shown">
+    <div class="chart-bar" role="toolbar" aria-label="Settings of the charts">
       <input type="search" placeholder="Find a metric" aria-label="Find a metric" value=${find} onInput=${(/** @type {InputEvent} */ event) => onFind(textOf(event))} />
       <label>x <select aria-label="x axis" value=${view.x} onChange=${(/** @type {Event} */ event) => onView({ x: textOf(event), zoom: null })}>
         <option value="step">step</option><option value="time">time</option><option value="relative">relative time</option>

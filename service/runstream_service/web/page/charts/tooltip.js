@@ -131,7 +131,7 @@ function standsFor({ line, row }) {
   const count = point_count[row];
   const what = min_rank ? (count === 1 ? 'rank' : 'ranks') : count === 1 ? 'point' : 'points';
   const bad = non_finite_count[row] > 0 ? `, ${grouped(non_finite_count[row])} NaN or infinite` : '';
-  const smooth = line.smooth ? `, smoothed; exact mean ${shortNumber(line.curve.mean[row])}` : count > 1 ? ': mean, least and greatest' : '';
+  const smooth = line.smooth ? `, smoothed; exact mean ${shortNumber(line.curve.mean[row])}` : count > 1 ? ': mean, lowest and highest' : '';
   return `${grouped(count)} ${what}${bad}${smooth}`;
 }
 

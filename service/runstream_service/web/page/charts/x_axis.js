@@ -1,4 +1,5 @@
 // What the x axis shows: from positions that the service knows (steps, microseconds) to x and back.
+import { clock, duration, linearTicks, localZone, logTicks, shortNumber, stepTicks, timeTicks } from './axes.js';
 import { stepToMetric } from './mapping.js';
 
 /** @typedef {import('../api/types.js').Run} Run */
@@ -8,7 +9,7 @@ import { stepToMetric } from './mapping.js';
  * @typedef {object} XAxis
  * @property {'step' | 'time' | 'relative' | 'metric'} kind
  * @property {string} metric key, if it is another metric
- * @property {'step' | 'time'} positions what the service is asked for
+ * @property {'step' | 'time'} positions the axis in requests to the service
  */
 
 /**
@@ -24,6 +25,33 @@ export function xAxisOf(x) {
 /** @param {XAxis} axis */
 export function titleOf(axis) {
   return { step: 'step', time: 'time', relative: 'time since the start of the run', metric: axis.metric }[axis.kind];
+}
+
+/**
+ * The positions of ticks on the x axis, about as many as `count`.
+ * @param {XAxis['kind']} kind
+ * @param {number} min
+ * @param {number} max
+ * @param {number} count
+ * @param {boolean} isLog whether the axis is logarithmic, which is ignored for times
+ */
+export function xTicks(kind, min, max, count, isLog) {
+  if (kind === 'time') return timeTicks(min, max, count, localZone());
+  if (isLog) return logTicks(min, max, count);
+  if (kind === 'relative') return timeTicks(min, max, count);
+  return kind === 'step' ? stepTicks(min, max, count) : linearTicks(min, max, count);
+}
+
+/**
+ * The texts at ticks on the x axis.
+ * @param {XAxis['kind']} kind
+ * @param {number[]} ticks
+ * @param {boolean} isLog
+ */
+export function xTickTexts(kind, ticks, isLog) {
+  const step = ticks[1] - ticks[0] || undefined;
+  if (kind === 'time') return ticks.map((tick) => clock(tick, step ?? 1e6, localZone()));
+  return ticks.map((tick) => (kind === 'relative' ? duration(tick) : shortNumber(tick, isLog ? undefined : step)));
 }
 
 /**

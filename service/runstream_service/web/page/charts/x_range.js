@@ -67,7 +67,7 @@ export class XRange {
   }
 
   /**
-   * While the person drags: what is there is stretched at once, exact buckets come when the hand rests.
+   * While the user drags, the current picture is stretched at once; exact buckets are requested when the pointer rests.
    * @param {Zoom | null} zoom null: everything
    * @param {{isOver: boolean}} how
    */

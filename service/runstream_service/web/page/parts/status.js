@@ -10,7 +10,7 @@ const QUIET_US = 60_000_000;
  * @returns {{name: string, word: string, title: string}}
  */
 export function stateOf(run, nowMs = Date.now()) {
-  if (run.lifecycle === 'deleted') return { name: 'deleted', word: 'deleted', title: 'In the bin until it is purged' };
+  if (run.lifecycle === 'deleted') return { name: 'deleted', word: 'deleted', title: 'Deleted; it can be restored until it is purged' };
   const silentUs = run.last_point_us === null ? 0 : nowMs * 1000 - run.last_point_us;
   if (run.status === 'running' && silentUs > QUIET_US) {
     return { name: 'quiet', word: 'quiet', title: `Running, but its last point is ${Math.floor(silentUs / 1e6)} s old` };

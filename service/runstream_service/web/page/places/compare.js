@@ -46,7 +46,7 @@ export function Compare({ query }) {
     </div>
     ${isSaving && html`<${SaveView} onClose=${() => setSaving(false)} />`}
     <div class="compare">
-      ${missing > 0 && html`<p class="left-out">${missing} of ${ids.length} runs do not exist, or cannot be read now.</p>`}
+      ${missing > 0 && html`<p class="left-out">${missing} of ${ids.length} runs do not exist, or could not be loaded.</p>`}
       ${runs.length > 1 && html`<${Differences} runs=${runs} onRelations=${relations ? null : () => setQuery(writeRelations(DEFAULT_RELATIONS))} />`}
     </div>
     ${relations && html`<${Relations} runs=${runs} keys=${keys} view=${relations} selected=${NOBODY} onSelect=${setBrushed} onToggle=${(/** @type {string} */ id) => navigate(runPath(id))}
@@ -130,8 +130,8 @@ function Differences({ runs, onRelations }) {
     </div>
     <div class="differences-foot">
       <span class="quiet">${different.length} of ${rows.length} params differ.</span>
-      ${rows.length > different.length && html`<button class="plain" onClick=${() => setAll(!isAll)}>${isAll ? 'Show those that differ' : 'Show all'}</button>`}
-      ${onRelations && html`<button onClick=${onRelations}>Params against metrics</button>`}
+      ${rows.length > different.length && html`<button class="plain" onClick=${() => setAll(!isAll)}>${isAll ? 'Show only those that differ' : 'Show all'}</button>`}
+      ${onRelations && html`<button onClick=${onRelations}>Params and metrics</button>`}
     </div>
   `;
 }

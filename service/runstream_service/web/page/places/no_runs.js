@@ -23,7 +23,7 @@ export function NoRuns({ experimentId, filter, lifecycle }) {
   return html`
     <div class="face">
       <h2>No runs yet</h2>
-      <p>After <code>import runstream</code>, two lines fill this table:</p>
+      <p>After <code>import runstream</code>, two lines log the first run:</p>
       <pre>${code}</pre>
       <p>Scripts that use MLflow only need this service as their tracking URI:</p>
       <pre>${`mlflow.set_tracking_uri("${document.baseURI.replace(/\/$/, '')}")`}</pre>

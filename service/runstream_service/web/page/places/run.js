@@ -20,7 +20,7 @@ const TABS = /** @type {const} */ ([
   ['params', 'Params'],
   ['notes', 'Notes'],
 ]);
-/** Rates and series of a running run are asked for again after so long. */
+/** How often rates and series of a running run are requested, in milliseconds. */
 const EVERY_MS = 5_000;
 
 /** @param {{runId: string, query: URLSearchParams}} props */
@@ -81,7 +81,7 @@ function NoPoints({ overview }) {
   return html`
     <div class="face">
       <h2>No points yet</h2>
-      <p>${isRunning ? 'They appear here as soon as the run logs them:' : 'This run has logged no metric. A line does it:'}</p>
+      <p>${isRunning ? 'Metrics appear here as soon as the run logs them:' : 'This run has logged no metrics. To log one:'}</p>
       <pre>run.log({"loss": 0.5}, step=1)</pre>
     </div>
   `;
@@ -93,7 +93,7 @@ function Missing({ error, onRetry }) {
   return html`
     <div class="face" role="alert">
       <h2>${isNone ? 'There is no such run' : 'The run could not be loaded'}</h2>
-      <p>${isNone ? 'The link may be incomplete, or the run was deleted for good.' : error.message}</p>
+      <p>${isNone ? 'The link may be incomplete, or the run was purged.' : error.message}</p>
       <div class="actions">
         ${error.status === 401 && html`<a class="button primary" href=${signInUrl()}>Sign in</a>`}
         ${error.status !== 401 && !isNone && html`<button onClick=${onRetry}>Try again</button>`}

@@ -1,9 +1,9 @@
-// The line that says what a run is and how it goes.
+// The top line of a run's page: its name and state, and what can be done with it.
 import { useState } from 'preact/hooks';
 import { formatAge, formatCount, formatMoment, formatValue } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { Status } from '../parts/status.js';
-import { tell } from '../shell/toasts.js';
+import { copyText } from '../shell/clipboard.js';
 import { useMay } from '../state/account.js';
 import { runPath, runsPath } from '../state/places.js';
 import { deleteRuns, restoreRuns } from '../table/actions.js';
@@ -19,11 +19,11 @@ export function RunHead({ overview, isAway, onChanged }) {
   const [dialog, setDialog] = useState(/** @type {'' | 'rename' | 'save'} */ (''));
   const [mayWrite, mayManage] = [useMay('write'), useMay('manage')];
   const isGone = run.lifecycle === 'deleted';
-  const copy = () => void navigator.clipboard?.writeText(run.run_id).then(() => tell('The id of the run is copied.'));
+  const copy = () => void copyText(run.run_id, 'The id of the run is copied.');
   const act = () => (isGone ? restoreRuns([run.run_id], onChanged) : deleteRuns([run.run_id], onChanged));
   return html`
     <div class="run-head">
-      <nav aria-label="Where this is"><a href=${runsPath(run.experiment_id)}>${run.experiment}</a><span aria-hidden="true">/</span></nav>
+      <nav aria-label="Breadcrumb"><a href=${runsPath(run.experiment_id)}>${run.experiment}</a><span aria-hidden="true">/</span></nav>
       <h1 title=${run.name}>${run.name}</h1>
       <${Status} run=${run} />
       <dl class="facts">
@@ -56,7 +56,7 @@ export function RunHead({ overview, isAway, onChanged }) {
 function Parent({ run, parentId }) {
   const filter = `tags.\`${PARENT}\` = '${parentId.replaceAll("'", '')}'`;
   return html`<div><dt>Parent</dt><dd>
-    <a href=${runPath(parentId)} title="The parent run">${parentId.slice(0, 8)}</a> <a href=${`${runsPath(run.experiment_id)}?filter=${encodeURIComponent(filter)}`}>all its runs</a>
+    <a href=${runPath(parentId)} title="The parent run">${parentId.slice(0, 8)}</a> <a href=${`${runsPath(run.experiment_id)}?filter=${encodeURIComponent(filter)}`}>all runs of this parent</a>
   </dd></div>`;
 }
 

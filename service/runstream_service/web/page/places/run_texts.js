@@ -22,7 +22,7 @@ export function ParamsAndTags({ run, onChanged }) {
       <section aria-labelledby="params-title">
         <h2 id="params-title">Params <span class="count">${params.length}</span></h2>
         ${params.length > MANY && html`<input type="search" aria-label="Find a param" placeholder="Find" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} />`}
-        ${params.length === 0 ? html`<p class="quiet">None. <code>run.log_params({"lr": 0.01})</code> keeps them.</p>` : html`<${Pairs} pairs=${found} />`}
+        ${params.length === 0 ? html`<p class="quiet">None. <code>run.log_params({"lr": 0.01})</code> logs them.</p>` : html`<${Pairs} pairs=${found} />`}
       </section>
       <section aria-labelledby="tags-title">
         <h2 id="tags-title">Tags</h2>

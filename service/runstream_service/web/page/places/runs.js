@@ -84,7 +84,7 @@ export function Runs({ experimentId, query }) {
         onInSight=${(/** @type {Run[]} */ runs) => (inSight.current = runs)} colourOf=${(/** @type {string} */ id) => strokeOf(id, shownTheme).colour}
         widths=${widths} onWidths=${onWidths} onMove=${(/** @type {string} */ id, /** @type {string} */ onto) => setQuery({ columns: writeColumns(movedColumn(ids, id, onto)) })}
         isStill=${isStill} onColour=${setColoured} isDimmed=${phase !== 'ready' || isStale} />
-        ${listState.isUnsorted && html`<button class="new-runs unsorted" onClick=${() => list.sort()}>The order has changed: sort</button>`}`;
+        ${listState.isUnsorted && html`<button class="new-runs unsorted" onClick=${() => list.sort()}>The values have changed: sort again</button>`}`;
   const hasCharts = query.get('charts') === '1' && selection.runs.length > 0;
   return html`
     <div class="place-head">
@@ -99,7 +99,7 @@ export function Runs({ experimentId, query }) {
       <select aria-label="Which runs" value=${state.lifecycle} onChange=${(/** @type {any} */ event) => setQuery({ runs: event.target.value === 'active' ? null : event.target.value })}>
         <option value="active">Active</option><option value="deleted">Deleted</option><option value="all">All</option>
       </select>
-      <button aria-pressed=${relations !== null} class="switch" title="Params and metrics of these runs: parallel coordinates, or a scatter" onClick=${() => setQuery(writeRelations(relations ? null : DEFAULT_RELATIONS))}>Parallel</button>
+      <button aria-pressed=${relations !== null} class="switch" title="Params and metrics of these runs, as parallel coordinates or a scatter plot" onClick=${() => setQuery(writeRelations(relations ? null : DEFAULT_RELATIONS))}>Parallel</button>
       <button onClick=${() => setDialog('columns')}>${columnsIcon()}Columns</button>
     </div>
     ${relations && rows.length > 0 && html`<${Relations} runs=${rows} isCut=${!isComplete && !isAllWanted} keys=${keys} view=${relations} selected=${selection.ids} onSelect=${selection.replace}
@@ -169,7 +169,7 @@ function useTableState(query) {
 }
 
 /**
- * The list that answers what the URL asks for; a new one when that changes.
+ * The list of runs for the filter, order and experiment in the URL; a new list when these change.
  * @param {string} experimentId
  * @param {ReturnType<typeof useTableState>} state
  * @param {import('../relations/relations_view.js').RelationsView | null} relations

@@ -32,9 +32,9 @@ export function SaveView({ onClose }) {
     <${Dialog} title="Views" className="views" onClose=${onClose}>
       ${mayWrite && html`<form onSubmit=${submit}>
         <label>Save what is on screen as<input type="text" required maxlength="200" autofocus placeholder="Name" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
-        <div class="actions"><span class="quiet">Everybody in the workspace sees it.</span><span class="spacer"></span><button class="primary">Save</button></div>
+        <div class="actions"><span class="quiet">Everybody in the workspace can see it.</span><span class="spacer"></span><button class="primary">Save</button></div>
       </form>`}
-      ${!mayWrite && all?.length === 0 && html`<p class="quiet">No view is saved in this workspace.</p>`}
+      ${!mayWrite && all?.length === 0 && html`<p class="quiet">This workspace has no saved views.</p>`}
       ${all && all.length > 0 && html`
         <h2>Saved</h2>
         <ul>
@@ -52,6 +52,6 @@ export function SaveView({ onClose }) {
 
 /** @param {{view: import('../api/types.js').View, attempt: (what: string, change: () => Promise<unknown>) => Promise<boolean>}} props */
 const Change = ({ view, attempt }) => html`
-  <button class="plain" aria-label=${`Replace ${view.name} by what is on screen`} onClick=${() => attempt(`“${view.name}” is now what is on screen.`, () => changeView(view.view_id, { state: currentState() }))}>Replace</button>
+  <button class="plain" aria-label=${`Replace ${view.name} with what is on screen`} onClick=${() => attempt(`“${view.name}” now shows what is on screen.`, () => changeView(view.view_id, { state: currentState() }))}>Replace</button>
   <button class="plain danger" aria-label=${`Delete ${view.name}`} onClick=${() => attempt(`“${view.name}” deleted.`, () => deleteView(view.view_id))}>Delete</button>
 `;

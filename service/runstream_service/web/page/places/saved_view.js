@@ -15,5 +15,5 @@ export function SavedView({ viewId }) {
     );
   }, [viewId]);
   if (!problem) return html`<div class="loading" aria-busy="true"></div>`;
-  return html`<div class="face" role="alert"><h2>This view is not here</h2><p>${problem}</p><p><a href="./">All runs</a></p></div>`;
+  return html`<div class="face" role="alert"><h2>There is no such view</h2><p>${problem}</p><p><a href="./">All runs</a></p></div>`;
 }

@@ -18,7 +18,7 @@ import { columnOf } from '../table/columns.js';
  * @property {Float64Array} places 0 (bottom) to 1; NaN where there is no value
  */
 
-/** A param whose values are so many times apart has a logarithmic axis: learning rates. */
+/** A param whose largest value is this many times its smallest one has a logarithmic axis, such as a learning rate. */
 const LOG_FROM = 30;
 
 /**

@@ -1,10 +1,10 @@
 // What can be done with the axes of parallel coordinates: brush a part, move, remove, with mouse and keyboard.
 import { html } from '../parts/html.js';
+import { followPointer } from '../parts/pointer.js';
 import { Menu } from '../charts/menu.js';
 import { textOf } from './axis.js';
 import { brushAfterKey, brushOf, placesOf } from './brushes.js';
 import { BOTTOM, placeAtY, TOP, xOfAxis, yOfPlace } from './pictures.js';
-import { follow } from './stage.js';
 
 /** @typedef {import('./axis.js').Axis} Axis */
 /** @typedef {import('./brushes.js').Brush} Brush */
@@ -32,8 +32,8 @@ export function AxisControls({ picture, view, ids, brushes, words, onView, onDra
       ...(index < ids.length - 1 ? [{ label: 'Move right', run: () => move(axis.id, index + 1) }] : []),
       { label: 'Colour by this', run: () => onView({ colour: axis.id }) },
       ...(axis.mayBeLog ? [{ label: axis.isLog ? 'Linear' : 'Logarithmic', run: () => onView({ log: { ...view.log, [axis.id]: !axis.isLog } }) }] : []),
-      ...(brushes[axis.id] ? [{ label: 'Take the brush away', run: () => onBrush(without(brushes, axis.id)) }] : []),
-      ...(ids.length > 2 ? [{ label: 'Remove', run: () => onView({ axes: ids.filter((id) => id !== axis.id), brushes: without(view.brushes, axis.id) }) }] : []),
+      ...(brushes[axis.id] ? [{ label: 'Remove the brush', run: () => onBrush(without(brushes, axis.id)) }] : []),
+      ...(ids.length > 2 ? [{ label: 'Remove the axis', run: () => onView({ axes: ids.filter((id) => id !== axis.id), brushes: without(view.brushes, axis.id) }) }] : []),
     ];
     return html`
       <div class="relations-axis" key=${axis.id} style=${`left: ${xOfAxis(picture, index)}px; max-width: ${axisWidth(picture)}px`} draggable=${true}
@@ -77,7 +77,7 @@ function BrushControl({ picture, axis, index, brush, words, onDrag, onBrush }) {
     onBrush(next);
   };
   return html`
-    <div class="relations-brush" role="slider" tabindex="0" aria-orientation="vertical" aria-label=${`Part of ${axis.label}`} aria-valuemin="0" aria-valuemax="100"
+    <div class="relations-brush" role="slider" tabindex="0" aria-orientation="vertical" aria-label=${`Range of ${axis.label}`} aria-valuemin="0" aria-valuemax="100"
       aria-valuenow=${places ? Math.round(50 * (places[0] + places[1])) : 50} aria-valuetext=${places ? `${inWords(axis, /** @type {Brush} */ (brush))}: ${words}` : 'all'}
       style=${`left: ${xOfAxis(picture, index) - 12}px; top: ${TOP - 6}px; bottom: ${BOTTOM - 6}px`} onKeyDown=${onKeyDown}
       onPointerDown=${(/** @type {PointerEvent} */ event) => grab(event, picture, axis, places, onDrag, onBrush)}></div>`;
@@ -93,7 +93,7 @@ function inWords(axis, brush) {
 }
 
 /**
- * A drag makes a brush, moves it, or one of its ends; a click takes it away.
+ * A drag makes a brush, or moves it or one of its ends; a click removes it.
  * @param {PointerEvent} event
  * @param {Picture} picture
  * @param {Axis} axis
@@ -118,5 +118,5 @@ function grab(event, picture, axis, places, onDrag, onBrush) {
     return brushOf(axis, places[0] + moved, places[1] + moved);
   };
   const isDrag = (/** @type {PointerEvent} */ now) => Math.abs(now.clientY - event.clientY) > 3;
-  follow((now) => isDrag(now) && onDrag(brushTo(now)), (now) => onBrush(isDrag(now) ? brushTo(now) : null));
+  followPointer((now) => isDrag(now) && onDrag(brushTo(now)), (now) => onBrush(isDrag(now) ? brushTo(now) : null));
 }

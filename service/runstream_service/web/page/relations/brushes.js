@@ -77,7 +77,7 @@ function isIn(axis, brush, value) {
 }
 
 /**
- * The brush after a key: arrows move it, with Shift its upper end, Delete takes it away.
+ * The brush after a key: arrows move it, with Shift its upper end, Delete removes it.
  * @param {Axis} axis
  * @param {Brush | undefined} brush
  * @param {{key: string, shiftKey: boolean}} event

@@ -16,7 +16,7 @@ export function defaultAxes(runs) {
   for (const run of runs) for (const [key, value] of Object.entries(run.params)) values.set(key, (values.get(key) ?? new Set()).add(value));
   const differ = [...values].filter(([, some]) => some.size > 1).sort(([a, some], [b, others]) => some.size - others.size || (a < b ? -1 : 1));
   const params = differ.slice(0, MOST_PARAMS).map(([key]) => `p:${key}`);
-  // Of metrics, a loss or what is validated says more than a rate.
+  // A loss or a validation metric says more than, for example, a rate.
   const best = metrics.find((id) => /val.*(loss|acc)/.test(id)) ?? metrics.find((id) => /loss|acc/.test(id)) ?? metrics[0];
   const others = params.length > 0 ? [] : metrics.filter((id) => id !== best).slice(0, 3);
   return [...params, ...others, ...(best ? [best] : [])];

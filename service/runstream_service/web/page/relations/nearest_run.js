@@ -3,7 +3,7 @@ import { hasDot, xOfAxis, xOfPlace, yOfPlace } from './pictures.js';
 
 /** @typedef {import('./pictures.js').Picture} Picture */
 
-/** Farther away, no run is meant. */
+/** The largest distance of the pointer from the run that it points at. */
 const REACH = 8;
 
 /**

@@ -243,7 +243,7 @@ function line(pen, from, to, colour, width) {
 }
 
 /**
- * On a ground of its own, so that it can be read above lines.
+ * Draws a text with its own background, so that it can be read on top of lines.
  * @param {Pen} pen
  * @param {string} text
  * @param {number} x

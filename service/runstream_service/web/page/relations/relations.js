@@ -55,7 +55,7 @@ export function Relations({ runs, isCut = false, keys, view, onView, selected, o
   const words = count < runs.length ? `${count} of ${plural(runs.length, 'run')}` : plural(runs.length, 'run');
   return html`
     <section class="relations" aria-label="Params and metrics of runs">
-      <div class="relations-bar" role="toolbar" aria-label="What is related">
+      <div class="relations-bar" role="toolbar" aria-label="Settings of the picture">
         <button class="switch" aria-pressed=${view.kind === 'parallel'} onClick=${() => onView({ kind: 'parallel' })}>Parallel</button>
         <button class="switch" aria-pressed=${view.kind === 'scatter'} onClick=${() => onView({ kind: 'scatter' })}>Scatter</button>
         ${view.kind === 'scatter'
@@ -65,8 +65,8 @@ export function Relations({ runs, isCut = false, keys, view, onView, selected, o
         <${AxisChoice} label="colour" value=${colourAxis?.id ?? ''} keys=${keys} onChoose=${(/** @type {string} */ colour) => onView({ colour })} />
         ${colourAxis && html`<${Scale} axis=${colourAxis} theme=${shown} />`}
         <span class="quiet" role="status">${words}</span>
-        ${isCut && html`<span class="left-out">the first ones: filter to see others</span>`}
-        ${undrawn > 0 && html`<span class="left-out">${plural(undrawn, 'run')} without both values: not drawn</span>`}
+        ${isCut && html`<span class="left-out">only the first runs are drawn: filter to see others</span>`}
+        ${undrawn > 0 && html`<span class="left-out">${plural(undrawn, 'run')} without both values ${undrawn === 1 ? 'is' : 'are'} not drawn</span>`}
         ${isBrushed && html`<button onClick=${() => change({})}>Show all</button>`}
         <span class="spacer"></span>
         <${Menu} label="Save the picture" entries=${() => (picture ? exportsOf(picture, runs, colourAxis) : [])} />
@@ -82,7 +82,7 @@ export function Relations({ runs, isCut = false, keys, view, onView, selected, o
 }
 
 /**
- * The axes that are shown: those of the view, or what is chosen for the person once there are runs.
+ * The axes that are shown: those of the view, or default ones as soon as there are runs.
  * @param {Run[]} runs
  * @param {RelationsView} view
  */
@@ -99,7 +99,7 @@ function useChosenAxes(runs, view) {
 }
 
 /**
- * Selects what is brushed, and nothing once nothing is; whatever else the person selects meanwhile stays.
+ * Selects the runs that are brushed, and clears the selection when the last brush is removed. Other selections are kept.
  * @param {Run[]} runs
  * @param {boolean} isBrushed
  * @param {Uint8Array} matches

@@ -4,7 +4,7 @@ import { strokeAt } from '../state/colours.js';
 
 /** @typedef {import('./axis.js').Axis} Axis */
 
-/** Of a scale of numbers, so many colours: lines of the same colour are drawn in one path. */
+/** The number of colours of a scale of numbers: lines of the same colour are drawn in one path. */
 const SHADES = 24;
 
 /**

@@ -1,7 +1,8 @@
-// The canvas of parallel coordinates or a scatter, with what is under the pointer above it.
+// The canvas of parallel coordinates or a scatter plot, with a description of the run under the pointer.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { drawnTheme } from '../charts/theme.js';
 import { html } from '../parts/html.js';
+import { followPointer } from '../parts/pointer.js';
 import { textOf } from './axis.js';
 import { brushOf } from './brushes.js';
 import { nearestRun } from './nearest_run.js';
@@ -52,7 +53,7 @@ export function Stage(props) {
     const from = placeOf(event);
     const brushesTo = (/** @type {PointerEvent} */ now) => rectangle(picture, props.brushes, from, placeOf(now));
     const isDrag = (/** @type {PointerEvent} */ now) => Math.hypot(now.clientX - event.clientX, now.clientY - event.clientY) >= CLICK;
-    follow((now) => props.picture.kind === 'scatter' && isDrag(now) && props.onDrag(brushesTo(now)), (now) => {
+    followPointer((now) => props.picture.kind === 'scatter' && isDrag(now) && props.onDrag(brushesTo(now)), (now) => {
       if (!isDrag(now)) {
         const found = nearestRun(picture, from.x, from.y);
         if (found >= 0) props.onToggle(props.runs[found].run_id);
@@ -92,21 +93,6 @@ function rectangle(picture, before, from, to) {
   set(x, brushOf(x, placeAtX(picture, from.x), placeAtX(picture, to.x)));
   set(y, brushOf(y, placeAtY(picture, from.y), placeAtY(picture, to.y)));
   return next;
-}
-
-/**
- * Calls until the pointer is let go.
- * @param {(event: PointerEvent) => void} move
- * @param {(event: PointerEvent) => void} up
- */
-export function follow(move, up) {
-  const end = (/** @type {PointerEvent} */ event) => {
-    removeEventListener('pointermove', move);
-    removeEventListener('pointerup', end);
-    up(event);
-  };
-  addEventListener('pointermove', move);
-  addEventListener('pointerup', end);
 }
 
 /** @param {{current: HTMLElement | null}} box */

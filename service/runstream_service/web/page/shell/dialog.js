@@ -7,7 +7,7 @@ import { html } from '../parts/html.js';
  */
 export function Dialog({ title, onClose, className = '', hidesTitle = false, children }) {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  // At once: what is typed next belongs into the dialog.
+  // At once, so that the next key press already goes to the dialog.
   useLayoutEffect(() => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
     ref.current?.showModal();

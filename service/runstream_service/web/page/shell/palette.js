@@ -1,4 +1,4 @@
-// Ctrl-K: go anywhere, do anything, by typing.
+// The dialog of Ctrl-K: finds runs, experiments, views and commands by their names.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { postJson } from '../api/http.js';
 import { html } from '../parts/html.js';
@@ -9,6 +9,7 @@ import { chooseTheme } from '../state/theme.js';
 import { useStore } from '../state/use_store.js';
 import { loadViews, viewPath, views } from '../state/views.js';
 import { filterOf } from '../table/completion.js';
+import { copyText } from './clipboard.js';
 import { Dialog } from './dialog.js';
 import { ranked } from './ranking.js';
 
@@ -21,8 +22,8 @@ const COMMANDS = [
   { id: 'all', kind: 'Go to', label: 'All runs', run: () => navigate('./') },
   { id: 'light', kind: 'Theme', label: 'Light', run: () => chooseTheme('light') },
   { id: 'dark', kind: 'Theme', label: 'Dark', run: () => chooseTheme('dark') },
-  { id: 'system', kind: 'Theme', label: 'As the system', run: () => chooseTheme('system') },
-  { id: 'link', kind: 'Copy', label: 'Link to what is on screen', run: () => void navigator.clipboard?.writeText(location.href) },
+  { id: 'system', kind: 'Theme', label: 'Same as the system', run: () => chooseTheme('system') },
+  { id: 'link', kind: 'Copy', label: 'Link to what is on screen', run: () => void copyText(location.href, 'The link is copied.') },
   { id: 'mlflow', kind: 'Go to', label: "MLflow's UI", run: () => location.assign(new URL('mlflow/', document.baseURI)) },
   { id: 'about', kind: 'Go to', label: 'About this service', run: () => location.assign(new URL('about', document.baseURI)) },
 ];
@@ -50,14 +51,14 @@ export function Palette({ onClose, onHelp }) {
   };
   return html`
     <${Dialog} title="Go to" className="palette" hidesTitle onClose=${onClose}>
-      <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-label="Go to or do"
+      <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-label="Find a run, an experiment, a view or a command"
         aria-activedescendant=${found[at] ? `palette-${at}` : undefined} placeholder="Runs, experiments, views, commands"
         autocomplete="off" spellcheck=${false} autofocus value=${text}
         onInput=${(/** @type {any} */ event) => setText(event.target.value)} onKeyDown=${onKeyDown} />
-      <div id="palette-list" role="listbox" aria-label="Found">
+      <div id="palette-list" role="listbox" aria-label="Results">
         ${found.map((entry, index) => html`<${Option} key=${entry.kind + entry.id} entry=${entry} index=${index} isAt=${index === at} onChoose=${choose} />`)}
       </div>
-      ${found.length === 0 && html`<p class="quiet nothing">Nothing has this name.</p>`}
+      ${found.length === 0 && html`<p class="quiet nothing">Nothing found.</p>`}
     <//>
   `;
 }

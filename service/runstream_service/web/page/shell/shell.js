@@ -63,9 +63,9 @@ function Away() {
     return () => clearInterval(timer);
   }, [away]);
   if (signedOut) {
-    return html`<p class="banner" role="alert">You are signed out, or your session is over. What is shown is as of then. <a class="link" href=${signInUrl()}>Sign in</a></p>`;
+    return html`<p class="banner" role="alert">You are signed out, or your session has ended. This page is not updated any more. <a class="link" href=${signInUrl()}>Sign in</a></p>`;
   }
-  return away ? html`<p class="banner" role="status">The service does not answer. What is shown is as of a moment ago; the page connects again.</p>` : null;
+  return away ? html`<p class="banner" role="status">The service does not respond. This page shows what it last received, and reconnects automatically.</p>` : null;
 }
 
 /**

@@ -44,7 +44,7 @@ export function tellError(what, error) {
   show({ kind: 'error', text: `${what}: ${error?.message ?? error}`, action });
 }
 
-/** Where somebody signs in and comes back to what is on screen. */
+/** The URL of the sign-in page, which leads back to the current page. */
 export function signInUrl() {
   const base = new URL(document.baseURI);
   const here = location.pathname.slice(base.pathname.length - 1) + location.search;

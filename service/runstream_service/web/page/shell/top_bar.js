@@ -30,7 +30,7 @@ export function TopBar({ hasSide, isSideOpen, onSide, onPalette, onHelp }) {
       <span class="spacer"></span>
       <a class="plain-link" href="mlflow/">MLflow</a>
       <button class="plain icon-only" aria-label=${label} title=${label} onClick=${() => chooseTheme(next)}>${icon()}</button>
-      <button class="plain icon-only help-button" aria-label="Keys" title="Keys" onClick=${onHelp}>?</button>
+      <button class="plain icon-only help-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts" onClick=${onHelp}>?</button>
       <${AccountMenu} />
     </header>
   `;

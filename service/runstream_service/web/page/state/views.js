@@ -1,4 +1,4 @@
-// Saved views: names for what is on screen, shared in the workspace.
+// Saved views: states of the page under names that everybody in the workspace sees.
 import { getJson, sendJson } from '../api/http.js';
 import { createStore } from './store.js';
 

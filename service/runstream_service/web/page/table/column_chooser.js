@@ -43,7 +43,7 @@ export function ColumnChooser({ ids, keys, widths, onWidths, onChange, onAuto, o
         `)}
         ${others.length > MOST && html`<li class="quiet">and ${others.length - MOST} more: type a part of the name</li>`}
       </ul>
-      <div class="actions"><button onClick=${() => (onAuto(), onWidths({}))}>Choose for me</button><span class="spacer"></span><button class="primary" onClick=${onClose}>Done</button></div>
+      <div class="actions"><button onClick=${() => (onAuto(), onWidths({}))}>Choose automatically</button><span class="spacer"></span><button class="primary" onClick=${onClose}>Done</button></div>
     <//>
   `;
 }

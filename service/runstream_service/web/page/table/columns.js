@@ -15,7 +15,7 @@
 
 const PREFIXES = /** @type {const} */ ({ p: 'param', t: 'tag', m: 'latest', min: 'min', max: 'max' });
 /**
- * Fields of runs. `isReversed`: what is shown grows as the field that it is ordered by falls.
+ * Fields of runs. `isReversed`: the shown value grows when the field by which it is sorted falls.
  * @type {Record<string, {label: string, width: number, order?: string, isReversed?: boolean, isNumber?: boolean}>}
  */
 const FIELDS = {

@@ -27,7 +27,7 @@ export function MoveRuns({ runs, onClose, onDone }) {
             ${targets.map((one) => html`<option key=${one.experiment_id} value=${one.experiment_id}>${one.name}</option>`)}
           </select>
         </label>
-        <p class="quiet">Points, params, tags and models go along. Files keep their addresses. The retention of the other experiment applies from then on.</p>
+        <p class="quiet">Points, params, tags and models are moved, too. Artifacts keep their URIs. Points are then kept as long as the new experiment's retention says.</p>
         <div class="actions"><span class="spacer"></span><button type="button" onClick=${onClose}>Cancel</button><button class="primary">Move</button></div>
       </form>
     <//>

@@ -3,7 +3,7 @@
 /** @typedef {import('../api/types.js').Run} Run */
 
 /**
- * The list after its first page was asked for again. Values are replaced in place. New runs come to where they belong,
+ * The list after its first page was read again. Values are replaced in place. New runs are inserted where they belong,
  * those that are gone (deleted, or matching no more) leave; all others keep their order.
  * @param {Run[]} rows
  * @param {number} headSize how long the first page was before

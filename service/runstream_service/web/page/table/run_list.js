@@ -21,14 +21,14 @@ import { appendPage, inOrderOf, mergeHead, replaceRuns } from './rows.js';
  * @property {boolean} isComplete all pages are there
  * @property {boolean} isStale the service does not answer now
  * @property {import('../api/http.js').ApiError | null} error
- * @property {number} added how many runs came on top since the list was asked for
+ * @property {number} added how many runs were added at the top since the list was loaded
  * @property {boolean} isUnsorted values have changed, and with them the order; the rows stay, since somebody is there
  */
 
 const PAGE = 200;
 /** Somebody who scrolls on wants more at a time. */
 const NEXT_PAGE = 500;
-/** How often the first page is asked for again while somebody looks. */
+/** How often the first page is read again while the table is visible, in milliseconds. */
 const EVERY_MS = 3_000;
 /** An answer of this age will do when nobody has changed anything here: pages that show the same share it. */
 const AGE_S = 2.5;
@@ -54,7 +54,7 @@ export class RunList {
   #isOver = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer = undefined;
-  /** @type {() => Run[]} what is on screen */
+  /** @type {() => Run[]} the runs that are on screen */
   #inSight = () => [];
   #isStill = () => false;
 

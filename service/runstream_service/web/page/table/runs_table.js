@@ -8,7 +8,7 @@ import { NAME, TableHead } from './table_head.js';
 
 /** The height of a row in pixels, as table.css has it. */
 const ROW = 32;
-/** Rows above and below what is seen, and by how many the window moves. */
+/** The number of rows that are rendered above and below the visible ones, and by which the rendered part moves. */
 const BEYOND = 12;
 const STRIDE = 6;
 

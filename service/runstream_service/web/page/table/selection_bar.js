@@ -9,7 +9,7 @@ import { MOST_COMPARED } from '../state/places.js';
 import { deleteRuns, editRun, restoreRuns } from './actions.js';
 import { MoveRuns } from './move_runs.js';
 
-/** More selected runs than these would make a long link; they are selected in this tab alone. */
+/** The most selected runs that the link keeps, since more would make it too long; more are only selected in this tab. */
 export const MOST_IN_LINK = 20;
 
 /**
@@ -27,7 +27,7 @@ export function SelectionBar({ runs, isInLink, hasCharts, onCharts, onClear, onC
   return html`
     <div class="selection" role="toolbar" aria-label="Selected runs">
       <span class="count">${plural(runs.length, 'run')} selected</span>
-      ${!isInLink && html`<span class="quiet">None of them is in the link, which has room for ${MOST_IN_LINK}</span>`}
+      ${!isInLink && html`<span class="quiet">The link does not keep this selection: it has room for ${MOST_IN_LINK} runs</span>`}
       <button aria-pressed=${hasCharts} onClick=${onCharts}>Charts</button>
       ${runs.length > 1 && html`<a class="button" href=${`compare?${query}`}>${runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : 'Compare'}</a>`}
       ${mayWrite && runs.length === 1 && html`<button onClick=${() => onAsk('rename')}>Rename</button>`}

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
 import { downIcon, upIcon } from '../parts/icons.js';
+import { followPointer } from '../parts/pointer.js';
 import { canSort, columnOf, nextSort, sensibleWidth } from './columns.js';
 
 /** @typedef {import('./columns.js').Column} Column */
@@ -78,14 +79,7 @@ function resize(event, column, onWidth) {
   event.preventDefault();
   event.stopPropagation();
   const widthAt = (/** @type {PointerEvent} */ now) => sensibleWidth(column.width + now.clientX - event.clientX);
-  const move = (/** @type {PointerEvent} */ now) => onWidth(column.id, widthAt(now), false);
-  const up = (/** @type {PointerEvent} */ now) => {
-    removeEventListener('pointermove', move);
-    removeEventListener('pointerup', up);
-    onWidth(column.id, widthAt(now), true);
-  };
-  addEventListener('pointermove', move);
-  addEventListener('pointerup', up);
+  followPointer((now) => onWidth(column.id, widthAt(now), false), (now) => onWidth(column.id, widthAt(now), true));
 }
 
 /** @param {import('./columns.js').Column} column */
