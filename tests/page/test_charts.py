@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 import runstream
 from tests.mlflow.ui_page import IN_A_BROWSER
@@ -429,7 +429,12 @@ def test_the_python_and_the_sql_that_are_copied_read_the_same(
     # Over HTTP on another host than localhost, a browser has no clipboard: then the text is shown.
     charts.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     texts: list[str] = []
-    charts.page.once("dialog", lambda dialog: (texts.append(dialog.default_value), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        texts.append(dialog.default_value)
+        dialog.dismiss()
+
+    charts.page.once("dialog", dismiss)
     charts.choose("train/loss", "Copy Python")
     expect(charts.page.get_by_role("menu")).to_have_count(0)
     assert texts == [code]

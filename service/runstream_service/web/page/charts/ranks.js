@@ -1,10 +1,11 @@
 // The ranks of a run: who is slow, a heat map, and the lines of single ranks.
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import { decodeCharts } from '../api/binary.js';
 import { postForArrays } from '../api/http.js';
 import { html } from '../parts/html.js';
 import { Curve } from './curve.js';
 import { HeatMap } from './heat_map.js';
+import { useRefreshed } from './refresh.js';
 import { RunCharts } from './run_charts.js';
 import { StragglersTable } from './stragglers.js';
 
@@ -77,23 +78,15 @@ const byDuration = (a, b) => durationRank(a) - durationRank(b) || (a < b ? -1 : 
  */
 function useRankCurves(runId, metric, isRunning) {
   const [state, setState] = useState({ curves: /** @type {Curve[] | null} */ (null), cut: '', error: '' });
-  useEffect(() => {
+  const read = async (/** @type {AbortSignal} */ signal) => {
     if (!runId || !metric) return;
-    const request = new AbortController();
-    const read = async () => {
-      try {
-        const answer = decodeCharts(await postForArrays('charts', { run_ids: [runId], keys: [metric], max_buckets: BUCKETS }, { signal: request.signal }));
-        setState({ curves: answer.curves.filter((curve) => curve.count > 0).map((curve) => Curve.of(curve)), cut: answer.cut?.message ?? '', error: '' });
-      } catch (error) {
-        if (!request.signal.aborted) setState((before) => ({ ...before, error: error instanceof Error ? error.message : String(error) }));
-      }
-    };
-    void read();
-    const timer = isRunning ? setInterval(() => document.visibilityState === 'visible' && void read(), REFRESH_MS) : undefined;
-    return () => {
-      request.abort();
-      clearInterval(timer);
-    };
-  }, [runId, metric, isRunning]);
+    try {
+      const answer = decodeCharts(await postForArrays('charts', { run_ids: [runId], keys: [metric], max_buckets: BUCKETS }, { signal }));
+      setState({ curves: answer.curves.filter((curve) => curve.count > 0).map((curve) => Curve.of(curve)), cut: answer.cut?.message ?? '', error: '' });
+    } catch (error) {
+      if (!signal.aborted) setState((before) => ({ ...before, error: error instanceof Error ? error.message : String(error) }));
+    }
+  };
+  useRefreshed(read, { isRunning, everyMs: REFRESH_MS }, [runId, metric]);
   return state;
 }

@@ -1,9 +1,10 @@
 // Which ranks are slow: the two scores of NVIDIA's resiliency extension, from the service.
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { getJson } from '../api/http.js';
 import { formatAge } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { grouped } from './axes.js';
+import { useRefreshed } from './refresh.js';
 
 /**
  * @typedef {object} Straggler
@@ -67,19 +68,11 @@ function Score({ value, threshold }) {
  */
 function useStragglers(runId, metric, isRunning) {
   const [state, setState] = useState({ answer: /** @type {Stragglers | null} */ (null), error: '' });
-  useEffect(() => {
-    const request = new AbortController();
-    const read = () =>
-      getJson(`runs/${runId}/stragglers`, { key: metric }, { signal: request.signal }).then(
-        (answer) => setState({ answer, error: '' }),
-        (error) => request.signal.aborted || setState((before) => ({ answer: before.answer, error: before.answer ? '' : error.message })),
-      );
-    void read();
-    const timer = isRunning ? setInterval(() => document.visibilityState === 'visible' && void read(), REFRESH_MS) : undefined;
-    return () => {
-      request.abort();
-      clearInterval(timer);
-    };
-  }, [runId, metric, isRunning]);
+  const read = (/** @type {AbortSignal} */ signal) =>
+    getJson(`runs/${runId}/stragglers`, { key: metric }, { signal }).then(
+      (answer) => setState({ answer, error: '' }),
+      (error) => signal.aborted || setState((before) => ({ answer: before.answer, error: before.answer ? '' : error.message })),
+    );
+  useRefreshed(read, { isRunning, everyMs: REFRESH_MS }, [runId, metric]);
   return state;
 }
