@@ -30,61 +30,61 @@ def stored(*points: Point, at: float = NOW) -> list[tuple[Point, float]]:
     return [(one, at) for one in points]
 
 
-def test_points_that_are_all_there_once_count_as_logged_and_nothing_else():
+def test_points_that_are_all_there_once_count_as_logged_and_nothing_else() -> None:
     assert count([call(point(1), point(2))], stored(point(2), point(1))) == Counts(logged=2)
 
 
-def test_a_missing_point_is_lost_and_named():
+def test_a_missing_point_is_lost_and_named() -> None:
     counts = count([call(point(1)), call(point(2))], stored(point(1)))
     assert (counts.logged, counts.lost) == (2, 1)
     assert "step=2" in counts.examples[0]
 
 
-def test_a_second_copy_is_doubled_unless_it_was_logged_twice():
+def test_a_second_copy_is_doubled_unless_it_was_logged_twice() -> None:
     assert count([call(point(1))], stored(point(1), point(1), point(1))).doubled == 2
     assert count([call(point(1)), call(point(1))], stored(point(1), point(1))) == Counts(logged=2)
 
 
-def test_another_value_or_another_step_is_changed_and_not_lost():
+def test_another_value_or_another_step_is_changed_and_not_lost() -> None:
     value = count([call(point(1))], stored(point(1, 1.5)))
     step = count([call(point(2**53 + 1, 7.0))], stored(point(2**53, 7.0)))
     for counts in (value, step):
         assert (counts.logged, counts.lost, counts.changed, counts.invented) == (1, 0, 1, 0)
 
 
-def test_the_sign_of_zero_counts_and_nan_is_nan():
+def test_the_sign_of_zero_counts_and_nan_is_nan() -> None:
     assert count([call(point(1, -0.0))], stored(point(1, 0.0))).changed == 1
     assert count([call(point(1, math.nan))], stored(point(1, math.nan))) == Counts(logged=1)
 
 
-def test_a_step_that_came_twice_and_is_there_once_has_lost_one():
+def test_a_step_that_came_twice_and_is_there_once_has_lost_one() -> None:
     counts = count([call(point(1, 3.0)), call(point(1, 4.0))], stored(point(1, 4.0)))
     assert (counts.lost, counts.changed, counts.invented) == (1, 0, 0)
 
 
-def test_a_point_that_nobody_logged_is_invented():
+def test_a_point_that_nobody_logged_is_invented() -> None:
     assert count([call(point(1))], stored(point(1), point(9))).invented == 1
 
 
-def test_a_refused_call_may_be_stored_or_not_but_not_twice():
+def test_a_refused_call_may_be_stored_or_not_but_not_twice() -> None:
     refused = call(point(1), refused=True)
     assert count([refused], []) == Counts(refused=1)
     assert count([refused], stored(point(1))) == Counts(refused=1, refused_but_stored=1)
     assert count([refused], stored(point(1), point(1))).doubled == 1
 
 
-def test_a_call_in_which_the_process_was_killed_may_be_stored_or_not():
+def test_a_call_in_which_the_process_was_killed_may_be_stored_or_not() -> None:
     assert count([call(point(1), seconds=None)], []) == Counts()
     assert count([call(point(1), seconds=None)], stored(point(1))) == Counts()
 
 
-def test_a_time_that_is_not_that_of_the_call_is_counted():
+def test_a_time_that_is_not_that_of_the_call_is_counted() -> None:
     assert count([call(point(1))], stored(point(1), at=NOW + 60)).moved == 1
     # A call that took a minute: any time within it will do.
     assert count([call(point(1), seconds=60.0)], stored(point(1), at=NOW + 30)).moved == 0
 
 
-def test_notes_of_a_process_that_was_killed_in_the_middle_of_a_line_are_read(tmp_path: Path):
+def test_notes_of_a_process_that_was_killed_in_the_middle_of_a_line_are_read(tmp_path: Path) -> None:
     lines = [
         {"ready": "run", "s": 0.5},
         {"n": 0, "step": 7, "at": NOW, "values": {"loss": "0x1.0p+0"}},
@@ -105,17 +105,17 @@ def test_notes_of_a_process_that_was_killed_in_the_middle_of_a_line_are_read(tmp
     assert notes.waited_s == 0.502
 
 
-def test_points_that_a_reader_wrote_are_read(tmp_path: Path):
+def test_points_that_a_reader_wrote_are_read(tmp_path: Path) -> None:
     (tmp_path / "points").write_text(json.dumps(["run", "loss", 3, 4, "nan", 5_000_000]) + "\n")
     assert read_points(tmp_path / "points") == [(Point("run", "loss", 3, 4, "nan"), 5.0)]
 
 
-def test_every_name_has_a_tracker_and_a_scenario():
+def test_every_name_has_a_tracker_and_a_scenario() -> None:
     assert list(all_trackers()) == list(TRACKERS)
     assert list(ALL) == list(SCENARIOS)
 
 
-def test_a_page_gets_new_tables_and_keeps_its_words(tmp_path: Path):
+def test_a_page_gets_new_tables_and_keeps_its_words(tmp_path: Path) -> None:
     results = (
         Result("runstream", "values", Counts(logged=56)),
         Result("mlflow", "values", Counts(logged=56, changed=12), waited_s=4.0, worst_s=3.0, errors={"Error: a|b": 3}),
@@ -134,12 +134,12 @@ def test_a_page_gets_new_tables_and_keeps_its_words(tmp_path: Path):
     assert "| aim | not compared, as it cannot be installed here | no wheel |" in before
 
 
-def test_the_page_of_the_documents_has_a_mark_for_every_table():
+def test_the_page_of_the_documents_has_a_mark_for_every_table() -> None:
     results = tuple(Result("runstream", scenario, Counts()) for scenario in SCENARIOS)
     text = (ROOT / "docs" / "comparison.md").read_text()
     for name, _ in tables(Report((), {}, results, scale=1.0)):
         assert text.count(f"<!-- {name}: written by ") == text.count(f"<!-- end of {name} -->") == 1
 
 
-def test_a_cell_that_failed_says_why():
+def test_a_cell_that_failed_says_why() -> None:
     assert brief(Result("aim", "ranks", why="it did not start:\nno such port\n")) == "failed: no such port"

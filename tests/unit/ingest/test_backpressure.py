@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 from hypothesis import given
@@ -13,13 +14,13 @@ from runstream_service.ingest.backpressure import PointBudget
 ONE = 1  # a workspace
 
 
-async def _started(*coroutines):
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+async def _started(*coroutines: Coroutine[None, None, None]) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     await asyncio.sleep(0)  # one turn of the loop: each has reached its await
     return tasks
 
 
-async def test_taking_waits_until_there_is_room():
+async def test_taking_waits_until_there_is_room() -> None:
     budget = PointBudget(100)
     await budget.acquire(ONE, 80)
     (second,) = await _started(budget.acquire(ONE, 30))
@@ -29,7 +30,7 @@ async def test_taking_waits_until_there_is_room():
     assert budget.waiting_points == 30
 
 
-async def test_takers_are_served_in_the_order_in_which_they_came():
+async def test_takers_are_served_in_the_order_in_which_they_came() -> None:
     budget = PointBudget(100)
     await budget.acquire(ONE, 100)
     large, small = await _started(budget.acquire(ONE, 90), budget.acquire(ONE, 10))
@@ -41,13 +42,13 @@ async def test_takers_are_served_in_the_order_in_which_they_came():
     await asyncio.gather(large, small)
 
 
-async def test_a_request_above_the_capacity_fits_an_empty_budget():
+async def test_a_request_above_the_capacity_fits_an_empty_budget() -> None:
     budget = PointBudget(100)
     await budget.acquire(ONE, 1_000)
     assert budget.waiting_points == 1_000
 
 
-async def test_a_cancelled_taker_leaves_no_trace():
+async def test_a_cancelled_taker_leaves_no_trace() -> None:
     budget = PointBudget(100)
     await budget.acquire(ONE, 100)
     first, second = await _started(budget.acquire(ONE, 50), budget.acquire(ONE, 50))
@@ -58,7 +59,7 @@ async def test_a_cancelled_taker_leaves_no_trace():
     assert budget.waiting_points == 50
 
 
-async def test_a_taker_cancelled_after_its_turn_came_gives_back_what_it_got():
+async def test_a_taker_cancelled_after_its_turn_came_gives_back_what_it_got() -> None:
     budget = PointBudget(100)
     await budget.acquire(ONE, 100)
     (waiting,) = await _started(budget.acquire(ONE, 60))
@@ -70,7 +71,7 @@ async def test_a_taker_cancelled_after_its_turn_came_gives_back_what_it_got():
     assert budget.waiting_points == 0
 
 
-async def test_a_long_line_is_served_in_portions_so_that_others_get_the_loop():
+async def test_a_long_line_is_served_in_portions_so_that_others_get_the_loop() -> None:
     budget = PointBudget(100)
     await budget.acquire(ONE, 100)
     takers = await _started(*(budget.acquire(ONE, 1) for _ in range(50)))
@@ -83,7 +84,7 @@ async def test_a_long_line_is_served_in_portions_so_that_others_get_the_loop():
 
 
 @given(st.lists(st.tuples(st.integers(1, 120), st.booleans()), max_size=40))
-def test_whatever_is_taken_cancelled_and_returned_the_sum_is_right(requests):
+def test_whatever_is_taken_cancelled_and_returned_the_sum_is_right(requests: list[tuple[int, bool]]) -> None:
     async def play() -> None:
         budget = PointBudget(100)
         tasks = [(asyncio.ensure_future(budget.acquire(ONE, points)), points, cancel) for points, cancel in requests]

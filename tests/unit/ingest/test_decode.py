@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,17 @@ from hypothesis import strategies as st
 from runstream.v1 import ingest_pb2, packed_pb2, query_pb2
 from runstream_service.errors.core import ColumnLengths, MalformedMessage, MessageTooLarge
 from runstream_service.ingest import decode as decode_module
-from runstream_service.ingest.decode import Batches, EncodedDeclare, decode
+from runstream_service.ingest.decode import Batch, Batches, EncodedDeclare, decode
 from runstream_service.ingest.limits import MAX_BATCHES_PER_MESSAGE, MAX_TIME_UNIX_US
 
 int64 = st.integers(-(2**63), 2**63 - 1)
+Rows = list[tuple[int, int, int, float]]  # series, step, time, value
+BatchRows = list[tuple[int, int, int, Rows]]  # producer, number, age, points
+Changes = list[tuple[int, bytes, int]]  # position, inserted bytes, how many are removed
 points = st.lists(st.tuples(st.integers(0, 2**32 - 1), int64, int64, st.floats(width=64)), max_size=50)
 
 
-def _request(rows, number=1):
+def _request(rows: Rows, number: int = 1) -> ingest_pb2.AppendRequest:
     index, step, time, value = zip(*rows, strict=True) if rows else ((), (), (), ())
     batch = ingest_pb2.Batch(
         number=number, point_count=len(rows), series_index=index, step=step, time_unix_us=time, value=value
@@ -30,18 +35,18 @@ def _request(rows, number=1):
     return ingest_pb2.AppendRequest(batch=batch)
 
 
-def _one(decoded):
+def _one(decoded: object) -> Batch:
     assert isinstance(decoded, Batches)
     (batch,) = decoded.batches
     return batch
 
 
-def _bits(values):
+def _bits(values: Iterable[float]) -> list[object]:
     return [struct.pack("<d", value) if not math.isnan(value) else "nan" for value in values]
 
 
 @given(points, st.integers(0, 2**64 - 1))
-def test_packed_columns_hold_what_the_repeated_fields_held(rows, number):
+def test_packed_columns_hold_what_the_repeated_fields_held(rows: Rows, number: int) -> None:
     request = _request(rows, number)
     batch = _one(decode(request.SerializeToString()))
     assert batch.number == number
@@ -52,7 +57,7 @@ def test_packed_columns_hold_what_the_repeated_fields_held(rows, number):
 
 
 @given(points)
-def test_a_batch_written_as_packed_columns_is_the_same_bytes(rows):
+def test_a_batch_written_as_packed_columns_is_the_same_bytes(rows: Rows) -> None:
     request = _request(rows, 7)
     packed = packed_pb2.PackedBatch(
         number=7,
@@ -65,7 +70,7 @@ def test_a_batch_written_as_packed_columns_is_the_same_bytes(rows):
     assert packed_pb2.PackedAppendRequest(batch=packed).SerializeToString() == request.SerializeToString()
 
 
-def _outcome(message):
+def _outcome(message: bytes) -> object:
     try:
         decoded = decode(message)
     except (ColumnLengths, MalformedMessage) as error:
@@ -75,7 +80,7 @@ def _outcome(message):
     return decoded.sent_us, decoded.points, decoded.times_are_usual, [_plain(batch) for batch in decoded.batches]
 
 
-def assert_the_same_without(request, changes, reader):
+def assert_the_same_without(request: ingest_pb2.AppendRequest, changes: Changes, reader: str) -> None:
     """The message, changed at random, means the same without the function that reads its columns in place."""
     message = request.SerializeToString()
     for position, inserted, removed in changes:
@@ -87,7 +92,7 @@ def assert_the_same_without(request, changes, reader):
         assert _outcome(message) == in_place
 
 
-def _plain(batch):
+def _plain(batch: Batch) -> object:
     columns = (batch.series_index, batch.step, batch.time_unix_us, batch.value)
     return batch.producer_index, batch.number, batch.oldest_age_us, [column.tobytes() for column in columns]
 
@@ -98,7 +103,9 @@ def _plain(batch):
     st.none() | st.integers(0, 2**64 - 1),
     st.none() | st.integers(0, 2**64 - 1),
 )
-def test_reading_columns_in_place_gives_what_protobuf_gives_whatever_the_bytes(rows, changes, age_us, sent_us):
+def test_reading_columns_in_place_gives_what_protobuf_gives_whatever_the_bytes(
+    rows: Rows, changes: Changes, age_us: int | None, sent_us: int | None
+) -> None:
     request = _request(rows, 300)
     if age_us is not None:
         request.oldest_age_us = age_us
@@ -112,7 +119,7 @@ batches = st.lists(
 )
 
 
-def _set_request(rows, *, with_age=True):
+def _set_request(rows: BatchRows, *, with_age: bool = True) -> ingest_pb2.AppendRequest:
     every = [point for *_, of_batch in rows for point in of_batch]
     index, step, time, value = zip(*every, strict=True) if every else ((), (), (), ())
     batch_set = ingest_pb2.BatchSet(
@@ -130,7 +137,7 @@ def _set_request(rows, *, with_age=True):
 
 @settings(deadline=None)
 @given(batches, st.booleans())
-def test_a_batch_set_is_its_batches_one_after_another(rows, with_age):
+def test_a_batch_set_is_its_batches_one_after_another(rows: BatchRows, with_age: bool) -> None:
     decoded = decode(_set_request(rows, with_age=with_age).SerializeToString())
     assert isinstance(decoded, Batches)
     assert decoded.points == sum(len(of_batch) for *_, of_batch in rows)
@@ -148,7 +155,9 @@ def test_a_batch_set_is_its_batches_one_after_another(rows, with_age):
     st.lists(st.tuples(st.integers(0, 2_000), st.binary(max_size=6), st.integers(0, 9)), max_size=2),
     st.none() | st.integers(0, 2**64 - 1),
 )
-def test_reading_a_batch_set_in_place_gives_what_protobuf_gives_whatever_the_bytes(rows, changes, sent_us):
+def test_reading_a_batch_set_in_place_gives_what_protobuf_gives_whatever_the_bytes(
+    rows: BatchRows, changes: Changes, sent_us: int | None
+) -> None:
     request = _set_request(rows)
     if sent_us is not None:
         request.sent_us = sent_us
@@ -157,7 +166,9 @@ def test_reading_a_batch_set_in_place_gives_what_protobuf_gives_whatever_the_byt
 
 @pytest.mark.parametrize("column", [field.name for field in ingest_pb2.BatchSet.DESCRIPTOR.fields])
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_column_of_a_batch_set_with_another_length_is_named(monkeypatch, column, in_place):
+def test_a_column_of_a_batch_set_with_another_length_is_named(
+    monkeypatch: pytest.MonkeyPatch, column: str, in_place: bool
+) -> None:
     request = _set_request([(0, 1, 5, [(0, 1, 2, 3.0)] * 2), (1, 1, 5, [(0, 1, 2, 3.0)])])
     getattr(request.batches, column).append(1)
     if not in_place:
@@ -168,7 +179,7 @@ def test_a_column_of_a_batch_set_with_another_length_is_named(monkeypatch, colum
     assert caught.value.field == f"batches.{column if column != 'point_count' else 'producer_index'}"
 
 
-def test_a_message_with_more_batches_than_the_event_loop_should_take_at_once_is_too_large():
+def test_a_message_with_more_batches_than_the_event_loop_should_take_at_once_is_too_large() -> None:
     message = _set_request([(0, 1, 0, [])] * (MAX_BATCHES_PER_MESSAGE + 1)).SerializeToString()
     with pytest.raises(MessageTooLarge):
         decode(message)
@@ -177,12 +188,12 @@ def test_a_message_with_more_batches_than_the_event_loop_should_take_at_once_is_
     assert len(decoded.batches) == MAX_BATCHES_PER_MESSAGE
 
 
-def test_closing_names_its_producer():
+def test_closing_names_its_producer() -> None:
     message = ingest_pb2.AppendRequest(close=ingest_pb2.Close(producer_index=7)).SerializeToString()
     assert decode(message) == ingest_pb2.Close(producer_index=7)
 
 
-def test_a_declare_names_its_producer_before_it_is_decoded():
+def test_a_declare_names_its_producer_before_it_is_decoded() -> None:
     message = ingest_pb2.AppendRequest(declare=ingest_pb2.Declare(producer_index=7)).SerializeToString()
     decoded = decode(message)
     assert isinstance(decoded, EncodedDeclare)
@@ -190,7 +201,7 @@ def test_a_declare_names_its_producer_before_it_is_decoded():
 
 
 @pytest.mark.parametrize("more", [{"batch": packed_pb2.PackedBatch(number=9)}, {"open": packed_pb2.PackedOpen()}])
-def test_a_second_message_in_the_same_bytes_is_treated_as_protobuf_does(more):
+def test_a_second_message_in_the_same_bytes_is_treated_as_protobuf_does(more: dict[str, Any]) -> None:
     message = (
         _request([(0, 1, 2, 3.0)]).SerializeToString() + packed_pb2.PackedAppendRequest(**more).SerializeToString()
     )
@@ -201,14 +212,17 @@ def test_a_second_message_in_the_same_bytes_is_treated_as_protobuf_does(more):
         assert isinstance(decoded, ingest_pb2.Open)
 
 
-def test_the_columns_of_a_batch_as_clients_send_it_are_views_of_the_message():
+def test_the_columns_of_a_batch_as_clients_send_it_are_views_of_the_message() -> None:
     message = _request([(0, 1, 2, 3.0)]).SerializeToString()
     batch = _one(decode(message))
-    assert all(column.base is message for column in (batch.series_index, batch.step, batch.time_unix_us, batch.value))
+    bases: list[object] = [column.base for column in (batch.series_index, batch.step, batch.time_unix_us, batch.value)]
+    assert all(base is message for base in bases)
 
 
 @given(st.lists(st.tuples(int64, int64, st.floats(width=64, allow_nan=False)), max_size=50))
-def test_a_history_answer_written_as_packed_columns_reads_as_repeated_fields(rows):
+def test_a_history_answer_written_as_packed_columns_reads_as_repeated_fields(
+    rows: list[tuple[int, int, float]],
+) -> None:
     step, time, value = zip(*rows, strict=True) if rows else ((), (), ())
     series = query_pb2.Series(run_id="a" * 32, key="loss", rank=3, attempt=1)
     packed = packed_pb2.PackedHistoryResponse(
@@ -226,7 +240,7 @@ def test_a_history_answer_written_as_packed_columns_reads_as_repeated_fields(row
 
 @pytest.mark.parametrize("column", ["series_index", "step", "time_unix_us", "value"])
 @pytest.mark.parametrize("change", ["shorter", "longer", "empty"])
-def test_columns_of_different_lengths_are_refused_and_the_error_names_the_column(column, change):
+def test_columns_of_different_lengths_are_refused_and_the_error_names_the_column(column: str, change: str) -> None:
     request = _request([(0, 1, 2, 3.0), (0, 2, 3, 4.0)])
     values = getattr(request.batch, column)
     changed = {"shorter": values[:1], "longer": [*values, values[0]], "empty": []}[change]
@@ -237,7 +251,7 @@ def test_columns_of_different_lengths_are_refused_and_the_error_names_the_column
     assert caught.value.field == f"batch.{column}"
 
 
-def test_a_column_that_an_encoder_split_in_two_records_is_refused_rather_than_half_lost():
+def test_a_column_that_an_encoder_split_in_two_records_is_refused_rather_than_half_lost() -> None:
     whole = _request([(0, 1, 2, 3.0)])
     # Protobuf lets an encoder write a packed field in pieces; every column here comes as two records of one value.
     message = ingest_pb2.AppendRequest.FromString(whole.SerializeToString())
@@ -266,7 +280,7 @@ def test_a_column_that_an_encoder_split_in_two_records_is_refused_rather_than_ha
         b"\x7a\x00",  # a field from the future alone
     ],
 )
-def test_bytes_that_are_no_message_are_refused_as_malformed(message):
+def test_bytes_that_are_no_message_are_refused_as_malformed(message: bytes) -> None:
     with pytest.raises(MalformedMessage) as caught:
         _decode_whole(message)
     assert caught.value.field == "message"
@@ -278,7 +292,7 @@ def _decode_whole(message: bytes) -> None:
     request.decode()
 
 
-def test_deep_nesting_is_refused_rather_than_recursed_into():
+def test_deep_nesting_is_refused_rather_than_recursed_into() -> None:
     nested = b""
     for _ in range(200):
         nested = b"\x0b" + nested + b"\x0c"  # a group in a group in ...
@@ -287,10 +301,10 @@ def test_deep_nesting_is_refused_rather_than_recursed_into():
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_crash_the_decoder(message):
+def test_no_bytes_crash_the_decoder(message: bytes) -> None:
     with contextlib.suppress(MalformedMessage, ColumnLengths):
         decode(message)
 
 
-def test_protobuf_runs_on_its_fast_backend():
+def test_protobuf_runs_on_its_fast_backend() -> None:
     assert api_implementation.Type() == "upb"

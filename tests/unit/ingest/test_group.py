@@ -12,23 +12,25 @@ from runstream_service.ingest.group import Group, Verdict
 from runstream_service.ingest.producer import PendingBatch, Producer
 
 
-def _stream(producer, session=1):
+def _stream(producer: int, session: int = 1) -> Producer:
     return Producer(UUID(int=producer), UUID(int=99), 0, 0, session, 0, "once")
 
 
-def _batch(stream, number, points=2):
+def _batch(stream: Producer, number: int, points: int = 2) -> PendingBatch:
     """A pending batch whose values show where they are from."""
     column = np.arange(points, dtype=np.int64)
     return PendingBatch(stream, number, column, column, column, np.full(points, number + 0.25))
 
 
-async def _copied(group) -> list[int]:
+async def _copied(group: Group) -> list[int]:
     """The numbers of the batches in a group's COPY; of each as often as it has points."""
-    rows = b"".join([piece async for piece in group.rows()])
+    encoded = group.rows()
+    assert encoded is not None
+    rows = b"".join([piece async for piece in encoded])
     return [number for number in range(10) for _ in range(rows.count(struct.pack(">d", number + 0.25)))]
 
 
-async def test_batches_of_one_producer_become_one_range():
+async def test_batches_of_one_producer_become_one_range() -> None:
     one, two = _stream(1), _stream(2)
     group = Group([_batch(one, 4), _batch(two, 1, points=5), _batch(one, 5, points=3)])
     assert group.begin_arguments() == (
@@ -39,7 +41,7 @@ async def test_batches_of_one_producer_become_one_range():
     assert group.points == 10
 
 
-async def test_two_sessions_of_one_producer_in_one_group_are_judged_apart():
+async def test_two_sessions_of_one_producer_in_one_group_are_judged_apart() -> None:
     old, new = _stream(1, session=1), _stream(1, session=2)
     first, second = _batch(old, 1), _batch(new, 2)
     group = Group([first, second])
@@ -50,7 +52,7 @@ async def test_two_sessions_of_one_producer_in_one_group_are_judged_apart():
     assert await _copied(group) == [2, 2]
 
 
-async def test_of_an_overlapping_range_only_the_new_part_is_copied():
+async def test_of_an_overlapping_range_only_the_new_part_is_copied() -> None:
     stream = _stream(1)
     group = Group([_batch(stream, number) for number in (3, 4, 5)])
     group.encode()
@@ -61,7 +63,7 @@ async def test_of_an_overlapping_range_only_the_new_part_is_copied():
     assert await _copied(group) == [5, 5]
 
 
-async def test_a_gap_is_rejected_whole():
+async def test_a_gap_is_rejected_whole() -> None:
     stream = _stream(1)
     group = Group([_batch(stream, 5)])
     group.encode()
@@ -70,7 +72,7 @@ async def test_a_gap_is_rejected_whole():
     assert group.rows() is None
 
 
-async def test_a_group_without_points_copies_nothing():
+async def test_a_group_without_points_copies_nothing() -> None:
     group = Group([_batch(_stream(1), 1, points=0)])
     group.encode()
     group.apply_verdicts([Verdict(1, 1, "advanced", 0)])
@@ -78,7 +80,7 @@ async def test_a_group_without_points_copies_nothing():
     assert len(group.accepted) == 1
 
 
-async def test_the_rows_of_one_statement_name_the_verdict_and_the_batch_that_they_are_of():
+async def test_the_rows_of_one_statement_name_the_verdict_and_the_batch_that_they_are_of() -> None:
     one, two = _stream(1), _stream(2)
     group = Group([_batch(one, 4), _batch(two, 1, points=300), _batch(one, 5, points=0), _batch(one, 6)])
     group.encode()
@@ -88,7 +90,7 @@ async def test_the_rows_of_one_statement_name_the_verdict_and_the_batch_that_the
     assert [len(row) for row in points] == [2 * 16, 2 * 16, 250 * 16, 50 * 16]
 
 
-async def test_one_statement_takes_a_group_without_points():
+async def test_one_statement_takes_a_group_without_points() -> None:
     group = Group([_batch(_stream(1), 1, points=0)])
     group.encode()
     assert group.row_arguments() == ([],) * 8

@@ -10,17 +10,19 @@ from prometheus_client import CollectorRegistry
 from runstream_service.ingest.latency import ClientClockOffset, LogToCommitHistogram, logged_at
 
 
-def test_a_client_without_a_clock_is_taken_to_be_near():
+def test_a_client_without_a_clock_is_taken_to_be_near() -> None:
     assert ClientClockOffset().on_the_way_us(None, 100.0) == 0
 
 
-def test_an_age_alone_counts_from_the_receipt():
+def test_an_age_alone_counts_from_the_receipt() -> None:
     assert logged_at(100.0, 2_000_000, 0) == pytest.approx(98.0)
     assert logged_at(200.0, 0, 0) == pytest.approx(200.0)
 
 
 @given(st.integers(0, 2**62), st.lists(st.tuples(st.floats(0, 60), st.floats(0, 60)), min_size=1, max_size=20))
-def test_time_on_the_way_is_distinguished_from_the_difference_of_the_clocks(origin_us, batches):
+def test_time_on_the_way_is_distinguished_from_the_difference_of_the_clocks(
+    origin_us: int, batches: list[tuple[float, float]]
+) -> None:
     """Each batch: how long it waited before its sending and on its way; the first one went through at once."""
     clock = ClientClockOffset()
     now_s = 1_000.0
@@ -32,20 +34,20 @@ def test_time_on_the_way_is_distinguished_from_the_difference_of_the_clocks(orig
         assert received - logged == pytest.approx(age_s + on_the_way_s, abs=1e-3)
 
 
-def test_a_fast_batch_after_a_slow_one_is_not_younger_than_its_age():
+def test_a_fast_batch_after_a_slow_one_is_not_younger_than_its_age() -> None:
     clock = ClientClockOffset()
     clock.on_the_way_us(50_000_000, 1_009.0)
     assert logged_at(1_010.0, 500_000, clock.on_the_way_us(60_000_000, 1_010.0)) == pytest.approx(1_009.5)
 
 
 @pytest.mark.parametrize(("age_us", "sent_us"), [(2**64 - 1, None), (2**64 - 1, 0), (0, 0)])
-def test_a_wrong_clock_counts_as_thirty_days_at_most(age_us, sent_us):
+def test_a_wrong_clock_counts_as_thirty_days_at_most(age_us: int, sent_us: int | None) -> None:
     clock = ClientClockOffset()
     clock.on_the_way_us(2**64 - 1, 100.0)
     assert logged_at(100.0, age_us, clock.on_the_way_us(sent_us, 100.0)) == 100.0 - 30 * 86_400
 
 
-def test_the_histogram_counts_from_ten_milliseconds_to_an_hour():
+def test_the_histogram_counts_from_ten_milliseconds_to_an_hour() -> None:
     registry = CollectorRegistry()
     delays = LogToCommitHistogram()
     registry.register(delays)

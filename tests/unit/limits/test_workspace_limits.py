@@ -22,7 +22,7 @@ class _Clock:
         return self.now
 
 
-def test_points_per_second_are_those_of_the_limit_after_a_burst():
+def test_points_per_second_are_those_of_the_limit_after_a_burst() -> None:
     clock = _Clock()
     rates = PointRates(lambda workspace: 100 if workspace == LIMITED else 0, clock)
     sent = 0
@@ -35,7 +35,7 @@ def test_points_per_second_are_those_of_the_limit_after_a_burst():
     assert rates.wait_s(FREE) == 0
 
 
-def test_a_batch_that_is_larger_than_the_burst_has_its_turn_and_is_paid_for_afterwards():
+def test_a_batch_that_is_larger_than_the_burst_has_its_turn_and_is_paid_for_afterwards() -> None:
     clock = _Clock()
     rates = PointRates(lambda _workspace: 10, clock)
     assert not rates.wait_s(LIMITED)
@@ -45,7 +45,7 @@ def test_a_batch_that_is_larger_than_the_burst_has_its_turn_and_is_paid_for_afte
     assert not rates.wait_s(LIMITED)
 
 
-def test_a_limit_that_is_raised_or_taken_away_holds_at_once():
+def test_a_limit_that_is_raised_or_taken_away_holds_at_once() -> None:
     clock, limit = _Clock(), 10
     rates = PointRates(lambda _workspace: limit, clock)
     rates.spend(LIMITED, 1_050)
@@ -56,7 +56,7 @@ def test_a_limit_that_is_raised_or_taken_away_holds_at_once():
     assert not rates.wait_s(LIMITED)
 
 
-def test_a_paused_workspace_has_no_turn_and_keeps_its_order():
+def test_a_paused_workspace_has_no_turn_and_keeps_its_order() -> None:
     line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     line.join(LIMITED, "a")
     line.pause(LIMITED)
@@ -70,14 +70,14 @@ def test_a_paused_workspace_has_no_turn_and_keeps_its_order():
     assert line.next() == (LIMITED, "b")
 
 
-def test_a_workspace_that_nobody_waits_for_may_be_paused_and_resumed():
+def test_a_workspace_that_nobody_waits_for_may_be_paused_and_resumed() -> None:
     line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     line.pause(LIMITED)
     line.resume(LIMITED)
     assert (line.next(), line.waits(LIMITED)) == (None, False)
 
 
-async def test_points_above_the_limit_wait_and_do_not_hold_up_another_workspace():
+async def test_points_above_the_limit_wait_and_do_not_hold_up_another_workspace() -> None:
     limits = WorkspaceLimits(Limits())
     limits._own, limits.any_points_per_second = {LIMITED: Limits(points_per_second=1_000)}, True
     budget = PointBudget(1_000_000, limits=limits)
@@ -91,7 +91,7 @@ async def test_points_above_the_limit_wait_and_do_not_hold_up_another_workspace(
     await asyncio.wait_for(waiting, 10)
 
 
-def test_each_front_end_has_an_equal_part_of_what_is_divided():
+def test_each_front_end_has_an_equal_part_of_what_is_divided() -> None:
     limits = WorkspaceLimits(Limits(points_per_second=1_000, streams=3, series_per_run=7, file_bytes=9))
     assert limits.part_of(LIMITED) == limits.of(LIMITED)
     limits._front_ends, limits._parts = {LIMITED: 4}, {}
@@ -99,7 +99,7 @@ def test_each_front_end_has_an_equal_part_of_what_is_divided():
     assert limits.part_of(FREE).points_per_second == 1_000
 
 
-def test_a_refusal_names_the_limit_its_value_the_workspace_and_what_to_do():
+def test_a_refusal_names_the_limit_its_value_the_workspace_and_what_to_do() -> None:
     limits = WorkspaceLimits(Limits(streams=10))
     limits._names, limits._front_ends = {LIMITED: "team-a"}, {LIMITED: 2}
     error = limits.reached("streams", LIMITED, retry_after_s=5)

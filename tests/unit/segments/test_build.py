@@ -27,13 +27,13 @@ def rows(points: Points) -> list[tuple[int, int, int, bytes]]:
 
 
 @given(st.lists(POINT, max_size=60))
-def test_in_order_sorts_as_a_stable_sort_of_tuples_does(points):
+def test_in_order_sorts_as_a_stable_sort_of_tuples_does(points: list[tuple[int, int, int, float]]) -> None:
     ordered = in_order(columns(points))
     assert rows(ordered) == rows(columns(sorted(points, key=lambda point: point[:3])))
 
 
 @given(st.lists(POINT, min_size=1, max_size=60))
-def test_segments_say_of_their_points_what_python_does(points):
+def test_segments_say_of_their_points_what_python_does(points: list[tuple[int, int, int, float]]) -> None:
     ordered = in_order(columns(points))
     segments = build_segments(ordered)
     assert segments.starts.tolist() == [0, *np.cumsum(segments.counts)[:-1].tolist()]
@@ -65,7 +65,7 @@ def test_segments_say_of_their_points_what_python_does(points):
 
 
 @given(st.lists(POINT, min_size=1, max_size=40))
-def test_the_latest_point_is_the_greatest_where_nan_compares_as_0(points):
+def test_the_latest_point_is_the_greatest_where_nan_compares_as_0(points: list[tuple[int, int, int, float]]) -> None:
     found = latest_points(in_order(columns(points)))
 
     def key(point: Point) -> tuple[int, int, float]:
@@ -78,7 +78,7 @@ def test_the_latest_point_is_the_greatest_where_nan_compares_as_0(points):
     assert found.series_id.tolist() == sorted({point[0] for point in points})
 
 
-def test_a_long_series_is_cut_into_full_segments_and_a_rest():
+def test_a_long_series_is_cut_into_full_segments_and_a_rest() -> None:
     count = 2 * MAX_POINTS + 5
     long = columns([(7, step, step, 0.5) for step in range(count)])
     segments = build_segments(concatenate([long, columns([(8, 0, 0, 1.0)])]))
@@ -87,13 +87,13 @@ def test_a_long_series_is_cut_into_full_segments_and_a_rest():
     assert segments.first_step.tolist() == [0, MAX_POINTS, 2 * MAX_POINTS, 0]
 
 
-def test_late_points_of_one_series_leave_the_others_as_they_are():
+def test_late_points_of_one_series_leave_the_others_as_they_are() -> None:
     shuffled = [(2, step, 0, float(step)) for step in (3, 1, 2, 1)]
     points = [(1, 1, 0, 1.0), *shuffled, (3, 1, 0, 1.0), (1, 2, 0, 2.0), (3, 5, 0, 5.0)]
     assert rows(in_order(columns(points))) == rows(columns(sorted(points, key=lambda p: p[:3])))
 
 
-def test_no_points_make_no_segments():
+def test_no_points_make_no_segments() -> None:
     nothing = in_order(columns([]))
     for found in (nothing, series_starts(nothing), build_segments(nothing), latest_points(nothing)):
         assert len(found) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -32,7 +33,7 @@ def socket() -> Written:
     return Written()
 
 
-async def test_a_head_and_a_short_body_are_one_write(socket):
+async def test_a_head_and_a_short_body_are_one_write(socket: Written) -> None:
     transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"head ")
     transport.write(b"body")
@@ -41,7 +42,7 @@ async def test_a_head_and_a_short_body_are_one_write(socket):
     assert socket.writes == [b"head body"]
 
 
-async def test_a_head_whose_body_takes_time_goes_alone(socket):
+async def test_a_head_whose_body_takes_time_goes_alone(socket: Written) -> None:
     transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"head")
     await asyncio.sleep(0)
@@ -49,7 +50,7 @@ async def test_a_head_whose_body_takes_time_goes_alone(socket):
 
 
 @pytest.mark.parametrize("kind", [bytes, memoryview])
-async def test_parts_of_any_length_and_kind_arrive_in_order(socket, kind):
+async def test_parts_of_any_length_and_kind_arrive_in_order(socket: Written, kind: Callable[[bytes], bytes]) -> None:
     transport = CoalescingTransport(socket, asyncio.get_running_loop())
     for part in (b"head", LONG, b"short", b"", LONG, b"last"):
         transport.write(kind(part))
@@ -57,7 +58,7 @@ async def test_parts_of_any_length_and_kind_arrive_in_order(socket, kind):
     assert b"".join(socket.writes) == b"head" + LONG + b"short" + LONG + b"last"
 
 
-async def test_what_was_written_is_sent_before_the_connection_is_closed(socket):
+async def test_what_was_written_is_sent_before_the_connection_is_closed(socket: Written) -> None:
     transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"goodbye")
     transport.close()
@@ -65,7 +66,7 @@ async def test_what_was_written_is_sent_before_the_connection_is_closed(socket):
     assert socket.writes == [b"goodbye", b"closed"]
 
 
-async def test_several_parts_at_once_come_after_what_was_kept(socket):
+async def test_several_parts_at_once_come_after_what_was_kept(socket: Written) -> None:
     transport = CoalescingTransport(socket, asyncio.get_running_loop())
     transport.write(b"head ")
     transport.writelines([b"one ", LONG, b" two"])

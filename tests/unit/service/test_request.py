@@ -9,7 +9,7 @@ from runstream_service.mlflow.endpoints import guarded
 from runstream_service.mlflow.request import MAX_QUERY_FIELDS
 
 
-async def test_a_query_of_too_many_fields_is_refused_before_any_route_takes_it_apart():
+async def test_a_query_of_too_many_fields_is_refused_before_any_route_takes_it_apart() -> None:
     def asked(fields: int) -> Request:
         return Request({"type": "http", "method": "GET", "query_string": b"a&" * fields, "headers": []})
 

@@ -46,7 +46,7 @@ def page(status: Status, width: int = 120) -> str:
     return out.getvalue()
 
 
-def test_the_page_says_what_the_status_has():
+def test_the_page_says_what_the_status_has() -> None:
     text = page(STATUS)
     for part in (
         "pod-[a]:1", "2 h 5 min", "100,000 points/s", "nothing waits", "12 is open for 30 s with 5,000 points",
@@ -58,14 +58,14 @@ def test_the_page_says_what_the_status_has():
     assert "silent longest" not in text
 
 
-def test_the_page_fits_into_80_columns():
+def test_the_page_fits_into_80_columns() -> None:
     silent = SilentProducer("0" * 32, "n" * 90, "e" * 90, 1, 0, 90_061.0, None, NOW - timedelta(days=2))
     text = page(replace(STATUS, producers=ProducerStatus(1, 1, 0, silent)), width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "1 d 1 h, stream opened 2 d ago" in " ".join(text.split())
 
 
-def test_what_is_wrong_is_said():
+def test_what_is_wrong_is_said() -> None:
     assert STATUS.database is not None
     database = replace(STATUS.database, synchronous_standby_names="ANY 1 (*)", schema_version=5)
     text = page(replace(STATUS, replicas=[], database=database, rollup_lag_points=7, rollup_lag_s=61.0))
@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said():
         assert part in text, text
 
 
-def test_what_could_not_be_read_is_reported_and_the_rest_is_shown():
+def test_what_could_not_be_read_is_reported_and_the_rest_is_shown() -> None:
     text = page(replace(STATUS, points_stored=None, producers=None, unread={"stored": "no [right]", "producers": "x"}))
     for part in ("stored     could not be read: no [right]", "producers  could not be read: x", "nothing waits"):
         assert part in text, text
@@ -86,12 +86,12 @@ def test_what_could_not_be_read_is_reported_and_the_rest_is_shown():
     ("seconds", "text"),
     [(-1, "0 s"), (0.4, "0 s"), (59.6, "1 min"), (3_601, "1 h"), (90_000, "1 d 1 h"), (86_405, "1 d")],
 )
-def test_a_span_has_its_two_largest_units(seconds, text):
+def test_a_span_has_its_two_largest_units(seconds: float, text: str) -> None:
     assert _span(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize(
     ("size", "text"), [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (123_456, "123 kB"), (5 * 10**15, "5,000 TB")]
 )
-def test_a_size_has_about_three_digits(size, text):
+def test_a_size_has_about_three_digits(size: int, text: str) -> None:
     assert _size(size) == text

@@ -29,20 +29,20 @@ async def hung(pool: ThreadPool, calls: int) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-async def test_a_call_returns_what_its_function_returns_and_raises_what_it_raises():
+async def test_a_call_returns_what_its_function_returns_and_raises_what_it_raises() -> None:
     pool = ThreadPool("test", threads=2, max_waiting=10)
     assert await pool.run(int, "12", base=3) == 5
     with pytest.raises(ValueError, match="invalid literal"):
         await pool.run(int, "x")
 
 
-async def test_a_pool_that_hangs_holds_up_no_other():
+async def test_a_pool_that_hangs_holds_up_no_other() -> None:
     files, reads = (ThreadPool(name, threads=2, max_waiting=2) for name in ("files", "reads"))
     async with hung(files, calls=2):
         assert await asyncio.wait_for(reads.run(sum, [1, 2]), 10) == 3
 
 
-async def test_a_call_beyond_the_bound_is_refused_at_once_and_later_ones_are_made():
+async def test_a_call_beyond_the_bound_is_refused_at_once_and_later_ones_are_made() -> None:
     pool = ThreadPool("files", threads=2, max_waiting=3)
     async with hung(pool, calls=5):
         with pytest.raises(Overloaded, match="5 calls of files"):
@@ -50,7 +50,7 @@ async def test_a_call_beyond_the_bound_is_refused_at_once_and_later_ones_are_mad
     assert await pool.run(sum, [1]) == 1
 
 
-async def test_a_call_that_nobody_waits_for_any_more_still_counts_while_it_runs():
+async def test_a_call_that_nobody_waits_for_any_more_still_counts_while_it_runs() -> None:
     pool = ThreadPool("files", threads=1, max_waiting=0)
     released = threading.Event()
     with pytest.raises(asyncio.TimeoutError):
@@ -62,7 +62,7 @@ async def test_a_call_that_nobody_waits_for_any_more_still_counts_while_it_runs(
     assert await pool.run(sum, [1]) == 1
 
 
-def test_a_call_that_hangs_does_not_keep_the_process_from_ending():
+def test_a_call_that_hangs_does_not_keep_the_process_from_ending() -> None:
     script = """if True:
         import asyncio, threading
         from runstream_service.concurrency.threads import ThreadPool
@@ -76,7 +76,7 @@ def test_a_call_that_hangs_does_not_keep_the_process_from_ending():
     assert ended.stdout == "gave up\n"
 
 
-async def test_a_cheap_function_is_called_in_a_thread_for_many_items_and_at_once_for_few():
+async def test_a_cheap_function_is_called_in_a_thread_for_many_items_and_at_once_for_few() -> None:
     here = threading.get_ident()
     assert await call_each(str, [1, 2]) == ["1", "2"]
     assert set(await call_each(lambda _: threading.get_ident(), range(10))) == {here}

@@ -17,7 +17,9 @@ NAMES = st.fixed_dictionaries({"run_id": st.text(st.characters(codec="utf-8"), m
 
 
 @given(st.lists(st.tuples(NAMES, ROWS), max_size=5), st.none() | st.just({"series": 5, "message": "ä"}))
-def test_what_is_decoded_is_what_was_encoded(curves, cut) -> None:
+def test_what_is_decoded_is_what_was_encoded(
+    curves: list[tuple[dict[str, object], list[tuple[int, float, float]]]], cut: dict[str, object] | None
+) -> None:
     types = (np.int64, np.float64, np.float64)
     made = [
         ArrayCurve(

@@ -15,12 +15,12 @@ async def _message(turns: LoopTurns, workspace: int, order: list[int]) -> None:
     order.append(workspace)
 
 
-async def test_with_a_single_workspace_nobody_waits():
+async def test_with_a_single_workspace_nobody_waits() -> None:
     turns = LoopTurns()
     assert all(turns.try_take(BUSY) for _ in range(1_000))
 
 
-async def test_while_something_urgent_is_under_way_only_a_few_messages_are_handled_per_iteration():
+async def test_while_something_urgent_is_under_way_only_a_few_messages_are_handled_per_iteration() -> None:
     is_urgent = False
     turns, order = LoopTurns(lambda: is_urgent), list[int]()
     assert all(turns.try_take(BUSY) for _ in range(100))
@@ -35,7 +35,7 @@ async def test_while_something_urgent_is_under_way_only_a_few_messages_are_handl
     assert all(turns.try_take(BUSY) for _ in range(100))
 
 
-async def test_messages_of_another_workspace_do_not_wait_behind_hundreds():
+async def test_messages_of_another_workspace_do_not_wait_behind_hundreds() -> None:
     turns, order = LoopTurns(), list[int]()
     turns.try_take(QUIET)
     messages = [asyncio.ensure_future(_message(turns, BUSY, order)) for _ in range(200)]
@@ -46,7 +46,7 @@ async def test_messages_of_another_workspace_do_not_wait_behind_hundreds():
     assert [place for place, workspace in enumerate(order) if workspace == QUIET][-1] < 20
 
 
-async def test_one_that_is_cancelled_while_it_waits_takes_no_turn():
+async def test_one_that_is_cancelled_while_it_waits_takes_no_turn() -> None:
     turns, order = LoopTurns(), list[int]()
     turns.try_take(QUIET)
     messages = [asyncio.ensure_future(_message(turns, BUSY, order)) for _ in range(50)]

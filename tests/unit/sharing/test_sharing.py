@@ -29,7 +29,7 @@ def _turns(line: FairQueue[str]) -> list[str]:
     return order
 
 
-def test_of_a_workspace_turns_come_in_the_order_of_arrival_and_workspaces_alternate():
+def test_of_a_workspace_turns_come_in_the_order_of_arrival_and_workspaces_alternate() -> None:
     line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     for name in ("b1", "b2", "b3", "b4"):
         line.join(BUSY, name)
@@ -38,7 +38,7 @@ def test_of_a_workspace_turns_come_in_the_order_of_arrival_and_workspaces_altern
     assert _turns(line) == ["b1", "q1", "b2", "q2", "b3", "b4"]
 
 
-def test_the_workspace_that_holds_least_is_next_however_many_wait_for_others():
+def test_the_workspace_that_holds_least_is_next_however_many_wait_for_others() -> None:
     held = {BUSY: 100, QUIET: 5}
     line: FairQueue[str] = FairQueue(lambda workspace: held.get(workspace, 0))
     for number in range(4_000):
@@ -49,7 +49,7 @@ def test_the_workspace_that_holds_least_is_next_however_many_wait_for_others():
     assert line.next() == (BUSY, "b0")
 
 
-def test_one_that_has_left_has_no_turn():
+def test_one_that_has_left_has_no_turn() -> None:
     line: FairQueue[str] = FairQueue(lambda _workspace: 0)
     line.join(BUSY, "b1")
     line.join(QUIET, "q1")
@@ -58,13 +58,13 @@ def test_one_that_has_left_has_no_turn():
     assert (len(line), line.waits(BUSY), _turns(line)) == (1, False, ["q1"])
 
 
-def test_a_single_workspace_may_hold_everything():
+def test_a_single_workspace_may_hold_everything() -> None:
     capacity = SharedCapacity(100)
     assert all(capacity.try_take(BUSY) for _ in range(100))
     assert not capacity.try_take(BUSY)
 
 
-def test_of_several_workspaces_none_takes_what_is_left_for_the_next():
+def test_of_several_workspaces_none_takes_what_is_left_for_the_next() -> None:
     capacity = SharedCapacity(900)
     assert capacity.try_take(QUIET)
     while capacity.try_take(BUSY):
@@ -76,7 +76,7 @@ def test_of_several_workspaces_none_takes_what_is_left_for_the_next():
     assert capacity.try_take(QUIET, 10)
 
 
-def test_workspaces_that_want_all_get_about_equal_parts_as_pieces_come_back():
+def test_workspaces_that_want_all_get_about_equal_parts_as_pieces_come_back() -> None:
     capacity = SharedCapacity(170)
     capacity.try_take(QUIET)
     capacity.release(QUIET)
@@ -94,7 +94,7 @@ def test_workspaces_that_want_all_get_about_equal_parts_as_pieces_come_back():
 
 
 @given(st.lists(st.tuples(st.sampled_from([BUSY, QUIET, OTHER]), st.integers(0, 40), st.booleans()), max_size=60))
-def test_a_capacity_is_never_exceeded_and_ends_empty(steps):
+def test_a_capacity_is_never_exceeded_and_ends_empty(steps: list[tuple[int, int, bool]]) -> None:
     capacity, taken = SharedCapacity(100), Taken()
     for workspace, amount, gives_back in steps:
         if gives_back and taken:
@@ -120,7 +120,7 @@ async def _hold(slots: FairSlots, order: list[str], name: str, until: asyncio.Ev
         await until.wait()
 
 
-async def test_a_slot_that_becomes_free_goes_to_the_workspace_that_has_none():
+async def test_a_slot_that_becomes_free_goes_to_the_workspace_that_has_none() -> None:
     slots, order = FairSlots("reads", 2), list[str]()
     ends = [asyncio.Event() for _ in range(8)]
     tasks = [_as(BUSY, _hold(slots, order, f"b{n}", ends[n])) for n in range(6)]
@@ -138,7 +138,7 @@ async def test_a_slot_that_becomes_free_goes_to_the_workspace_that_has_none():
     assert order.index("q1") < order.index("b3"), order
 
 
-async def test_a_full_line_makes_room_for_a_workspace_with_fewer():
+async def test_a_full_line_makes_room_for_a_workspace_with_fewer() -> None:
     slots, end, order = FairSlots("reads", 1, max_waiting=3), asyncio.Event(), list[str]()
     busy = [_as(BUSY, _hold(slots, order, f"b{n}", end)) for n in range(5)]
     await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def test_a_full_line_makes_room_for_a_workspace_with_fewer():
     assert slots.waiting == 0
 
 
-async def test_slots_do_not_leak_whenever_a_waiter_is_cancelled():
+async def test_slots_do_not_leak_whenever_a_waiter_is_cancelled() -> None:
     for turns in range(4):
         slots, end, order = FairSlots("reads", 1), asyncio.Event(), list[str]()
         first = _as(BUSY, _hold(slots, order, "first", end))
@@ -169,7 +169,7 @@ async def test_slots_do_not_leak_whenever_a_waiter_is_cancelled():
             pass
 
 
-async def test_a_slot_that_does_not_become_free_in_time_is_an_error():
+async def test_a_slot_that_does_not_become_free_in_time_is_an_error() -> None:
     slots = FairSlots("reads", 1)
     async with slots.slot():
         with pytest.raises(Overloaded, match="as many reads as this replica allows were under way for"):
@@ -210,7 +210,7 @@ async def _commit_oldest(budget: PointBudget, taken: Taken, points: int) -> None
 @pytest.mark.parametrize(("streams", "points", "few_points"), [(4_000, 1_000, 1_000), (1_000, 100, 16_000)])
 async def test_under_overload_four_streams_get_the_same_room_as_thousands_of_another_workspace(
     streams: int, points: int, few_points: int
-):
+) -> None:
     budget, taken = PointBudget(100_000), Taken()
     _push(budget, BUSY, streams, points, taken)
     await _commit_oldest(budget, taken, 0)
@@ -221,7 +221,7 @@ async def test_under_overload_four_streams_get_the_same_room_as_thousands_of_ano
     assert abs(busy_points - quiet_points) <= 2 * max(points, few_points), (busy_points, quiet_points)
 
 
-async def test_there_is_room_at_once_for_a_workspace_with_little_while_another_one_waits():
+async def test_there_is_room_at_once_for_a_workspace_with_little_while_another_one_waits() -> None:
     budget, taken = PointBudget(100_000), Taken()
     assert budget.try_acquire(QUIET, 1)
     _push(budget, BUSY, 500, 1_000, taken)
@@ -231,7 +231,7 @@ async def test_there_is_room_at_once_for_a_workspace_with_little_while_another_o
     assert budget.try_acquire(QUIET, 1_000), "another workspace's streams wait, but the next turn is this one's"
 
 
-async def test_a_large_batch_that_waits_is_not_overtaken_forever_by_small_ones():
+async def test_a_large_batch_that_waits_is_not_overtaken_forever_by_small_ones() -> None:
     budget, taken = PointBudget(100), Taken()
     small = itertools.count()
     while budget.try_acquire(QUIET, 1):
@@ -244,7 +244,7 @@ async def test_a_large_batch_that_waits_is_not_overtaken_forever_by_small_ones()
     assert budget.waiting_points_of(BUSY) >= 60
 
 
-def test_a_workspace_that_found_no_place_is_remembered_so_that_there_is_one_the_next_time():
+def test_a_workspace_that_found_no_place_is_remembered_so_that_there_is_one_the_next_time() -> None:
     capacity = SharedCapacity(90)
     while capacity.try_take(BUSY):
         pass

@@ -34,7 +34,7 @@ def urgent(clock: Clock, pauses: list[float]) -> UrgentWork:
     return UrgentWork(on_pause=pauses.append, clock=clock)
 
 
-async def test_with_nothing_urgent_bulk_work_does_not_even_yield(urgent: UrgentWork, pauses: list[float]):
+async def test_with_nothing_urgent_bulk_work_does_not_even_yield(urgent: UrgentWork, pauses: list[float]) -> None:
     assert not urgent.bulk_is_paused
     with pytest.raises(StopIteration):
         urgent.wait_while_paused().send(None)
@@ -43,7 +43,7 @@ async def test_with_nothing_urgent_bulk_work_does_not_even_yield(urgent: UrgentW
 
 async def test_bulk_work_goes_on_as_soon_as_the_last_urgent_work_is_done(
     urgent: UrgentWork, clock: Clock, pauses: list[float]
-):
+) -> None:
     urgent.begin("read")
     urgent.begin("batch")
     waiting = asyncio.ensure_future(urgent.wait_while_paused())
@@ -57,7 +57,7 @@ async def test_bulk_work_goes_on_as_soon_as_the_last_urgent_work_is_done(
     assert pauses == [pytest.approx(0.01)]
 
 
-async def test_urgent_work_that_fails_or_is_cancelled_is_let_go(urgent: UrgentWork):
+async def test_urgent_work_that_fails_or_is_cancelled_is_let_go(urgent: UrgentWork) -> None:
     async def fail() -> None:
         with urgent.under_way():
             assert urgent.bulk_is_paused
@@ -78,13 +78,13 @@ async def test_urgent_work_that_fails_or_is_cancelled_is_let_go(urgent: UrgentWo
     assert not urgent.is_under_way
 
 
-async def test_without_anybody_who_asks_a_pause_ends_in_time():
+async def test_without_anybody_who_asks_a_pause_ends_in_time() -> None:
     urgent = UrgentWork()
     with urgent.under_way():
         await asyncio.wait_for(urgent.wait_while_paused(), 10)
 
 
-def test_reads_without_end_leave_half_of_the_time_to_bulk_work(urgent: UrgentWork, clock: Clock):
+def test_reads_without_end_leave_half_of_the_time_to_bulk_work(urgent: UrgentWork, clock: Clock) -> None:
     held, longest, stretch = 0, 0, 0
     for number in range(10_000):
         urgent.begin(number)  # one after the other, each for 20 ms
@@ -98,7 +98,7 @@ def test_reads_without_end_leave_half_of_the_time_to_bulk_work(urgent: UrgentWor
     assert longest <= LONGEST_PAUSE_S * 1_000 + 1
 
 
-def test_short_reads_pause_bulk_work_for_no_longer_than_they_take(urgent: UrgentWork, clock: Clock):
+def test_short_reads_pause_bulk_work_for_no_longer_than_they_take(urgent: UrgentWork, clock: Clock) -> None:
     for _ in range(100):
         with urgent.under_way():
             assert urgent.bulk_is_paused
@@ -107,7 +107,7 @@ def test_short_reads_pause_bulk_work_for_no_longer_than_they_take(urgent: Urgent
         clock.now += 0.005
 
 
-def test_work_that_takes_long_is_not_urgent_any_more(urgent: UrgentWork, clock: Clock):
+def test_work_that_takes_long_is_not_urgent_any_more(urgent: UrgentWork, clock: Clock) -> None:
     with urgent.under_way():
         clock.now += URGENT_FOR_S + 0.001
         assert not urgent.bulk_is_paused
@@ -116,7 +116,7 @@ def test_work_that_takes_long_is_not_urgent_any_more(urgent: UrgentWork, clock: 
         assert not urgent.bulk_is_paused
 
 
-async def test_only_a_few_that_waited_go_on_per_iteration_of_the_event_loop(urgent: UrgentWork):
+async def test_only_a_few_that_waited_go_on_per_iteration_of_the_event_loop(urgent: UrgentWork) -> None:
     went_on: list[int] = []
 
     async def bulk(number: int) -> None:

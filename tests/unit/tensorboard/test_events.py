@@ -50,7 +50,7 @@ def rows(reader: EventReader, contents: Contents) -> list[tuple[str, int, int, f
         )
     )
 )
-def test_every_form_of_scalar_is_read_as_it_was_written(scalars):
+def test_every_form_of_scalar_is_read_as_it_was_written(scalars: list[tuple[str, int, float, float, str]]) -> None:
     events = []
     for tag, step, time_s, value, form in scalars:
         written = (
@@ -65,21 +65,21 @@ def test_every_form_of_scalar_is_read_as_it_was_written(scalars):
     assert packed == [struct.pack("<f", row[3]) for row in expected]
 
 
-def test_doubles_keep_all_their_digits():
+def test_doubles_keep_all_their_digits() -> None:
     assert rows(*read(event(1.0, 1, summary(tensor_value("loss", 0.1, "double"))))) == [("loss", 1, 1_000_000, 0.1)]
 
 
-def test_all_values_of_one_summary_are_read():
+def test_all_values_of_one_summary_are_read() -> None:
     found = rows(*read(event(2.0, 3, summary(simple_value("a", 1.0), simple_value("b", 2.0), tensor_value("c", 4.0)))))
     assert found == [("a", 3, 2_000_000, 1.0), ("b", 3, 2_000_000, 2.0), ("c", 3, 2_000_000, 4.0)]
 
 
 @pytest.mark.parametrize("time_s", [math.nan, math.inf, -math.inf, 1e300, -1e300])
-def test_a_time_that_is_none_is_1970(time_s):
+def test_a_time_that_is_none_is_1970(time_s: float) -> None:
     assert rows(*read(event(time_s, 1, summary(simple_value("a", 1.0))))) == [("a", 1, 0, 1.0)]
 
 
-def test_hyperparameters_and_texts_are_read():
+def test_hyperparameters_and_texts_are_read() -> None:
     params: dict[str, float | str | bool] = {"lr": 0.1, "layers": 12, "name": "mlp", "bias": True}
     _, contents = read(
         event(1.0, 0, summary(hparams_value(params))), event(1.0, 0, summary(text_value("notes/text_summary", "good")))
@@ -88,19 +88,19 @@ def test_hyperparameters_and_texts_are_read():
     assert contents.texts == {"notes": "good"}
 
 
-def test_the_start_of_a_session_is_noted_with_its_step():
+def test_the_start_of_a_session_is_noted_with_its_step() -> None:
     _, contents = read(event(1.0, 70, session_start()), event(1.0, 70, summary(simple_value("a", 1.0))))
     assert contents.restarted_at == 70
 
 
-def test_images_and_histograms_are_passed_over():
+def test_images_and_histograms_are_passed_over() -> None:
     image = bytes_field(1, b"image") + bytes_field(4, bytes(1000))
     histogram = bytes_field(1, b"weights") + bytes_field(5, bytes(100))
     reader, contents = read(event(1.0, 1, summary(image, histogram, simple_value("loss", 2.0))))
     assert rows(reader, contents) == [("loss", 1, 1_000_000, 2.0)]
 
 
-def test_a_record_that_is_no_event_is_damage_and_the_next_one_is_read():
+def test_a_record_that_is_no_event_is_damage_and_the_next_one_is_read() -> None:
     good = event(1.0, 1, summary(simple_value("loss", 2.0)))
     reader, contents = read(good, b"\x0a\xff\xff", good)
     assert len(rows(reader, contents)) == 2
@@ -109,12 +109,12 @@ def test_a_record_that_is_no_event_is_damage_and_the_next_one_is_read():
 
 
 @given(st.binary(max_size=80), st.booleans())
-def test_no_data_of_a_record_raises(data, with_time):
+def test_no_data_of_a_record_raises(data: bytes, with_time: bool) -> None:
     read(event(1.0, 5, summary(simple_value("loss", 2.0))), (b"\x09" + bytes(8) if with_time else b"") + data)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=20), st.integers(1, 10))
-def test_reading_in_pieces_is_reading_at_once(sizes, max_points):
+def test_reading_in_pieces_is_reading_at_once(sizes: list[int], max_points: int) -> None:
     events = [
         event(1.0 + step, step, summary(*(simple_value(f"k{n}", n) for n in range(size))))
         for step, size in enumerate(sizes)

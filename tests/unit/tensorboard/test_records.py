@@ -25,13 +25,13 @@ def read(data: bytes) -> tuple[list[Record], list[Damage], int]:
     return records, damage, at
 
 
-def test_a_record_is_as_tensorflow_writes_it():
+def test_a_record_is_as_tensorflow_writes_it() -> None:
     # The first record of a file that TensorFlow 2.16 wrote: length 24, and its masked checksum.
     assert encode_record(bytes(24))[:12].hex() == "1800000000000000a37f4b22"
 
 
 @given(st.lists(DATA))
-def test_what_was_written_is_read(parts):
+def test_what_was_written_is_read(parts: list[bytes]) -> None:
     records, damage, end = read(b"".join(map(encode_record, parts)))
     assert [record.data for record in records] == parts
     assert not damage
@@ -39,7 +39,7 @@ def test_what_was_written_is_read(parts):
 
 
 @given(st.lists(DATA, min_size=1), st.data())
-def test_half_of_a_record_is_waited_for(parts, data):
+def test_half_of_a_record_is_waited_for(parts: list[bytes], data: st.DataObject) -> None:
     encoded = [encode_record(part) for part in parts]
     kept = data.draw(st.integers(0, len(encoded[-1]) - 1))
     before = b"".join(encoded[:-1])
@@ -50,7 +50,7 @@ def test_half_of_a_record_is_waited_for(parts, data):
 
 
 @given(st.lists(DATA, min_size=2, max_size=8), st.data())
-def test_a_flipped_bit_costs_one_record(parts, data):
+def test_a_flipped_bit_costs_one_record(parts: list[bytes], data: st.DataObject) -> None:
     encoded = [encode_record(part) for part in parts]
     hit = data.draw(st.integers(0, len(parts) - 2))
     damaged = bytearray(encoded[hit])
@@ -63,7 +63,7 @@ def test_a_flipped_bit_costs_one_record(parts, data):
 
 
 @given(DATA, st.integers(1, 100))
-def test_zeros_are_waited_for_until_a_record_follows(part, count):
+def test_zeros_are_waited_for_until_a_record_follows(part: bytes, count: int) -> None:
     first = encode_record(part)
     assert read(first + bytes(count))[1:] == ([], len(first))
     records, damage, _ = read(first + bytes(count) + first)
@@ -72,6 +72,6 @@ def test_zeros_are_waited_for_until_a_record_follows(part, count):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_can_be_read(data):
+def test_any_bytes_can_be_read(data: bytes) -> None:
     _, _, end = read(data)
     assert end <= len(data)
