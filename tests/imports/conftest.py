@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pytest
 import runstream
 from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
-from tests.support.stock import stock_server, stock_template
+from tests.support.stock import place_stock_database, stock_server
 
 for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW"))]:
     del os.environ[_name]
@@ -82,7 +81,7 @@ def source() -> Iterator[MlflowSource]:
 
 
 @pytest.fixture
-def database(source: MlflowSource, tmp_path: Path) -> Path:
+def database(tmp_path: Path) -> Path:
     """A database of MLflow's with nothing in it, in the working directory of the test."""
-    shutil.copyfile(stock_template(), tmp_path / "mlflow.db")
+    place_stock_database(tmp_path / "mlflow.db")
     return tmp_path / "mlflow.db"

@@ -71,6 +71,15 @@ def stock_template() -> Path:
     return _TEMPLATES / f"{importlib.metadata.version('mlflow')}.db"
 
 
+def place_stock_database(database: Path) -> None:
+    """Makes a database with nothing in it, as a stock server does. Only the first one on a machine needs a server."""
+    template = stock_template()
+    if not template.exists():
+        with stock_server(timeout_s=250):
+            pass
+    shutil.copyfile(template, database)
+
+
 def _keep(database: Path, template: Path) -> None:
     """Nothing has been written yet but the schema and the Default experiment, whose artifacts are below no path."""
     template.parent.mkdir(parents=True, exist_ok=True)
