@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -61,7 +63,18 @@ GETS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @pytest.fixture
 def peers(ours: Rest, theirs: Rest) -> tuple[Peer, Peer]:
-    """Stock and our service, with the same things in them."""
+    """Stock and our service, with the same things in them, which the test may change."""
+    return _filled(theirs, ours)
+
+
+@pytest.fixture(scope="module")
+def shared_peers(server: str, stock: str) -> Iterator[tuple[Peer, Peer]]:
+    """Stock and our service, with the same things in them, for tests that do not depend on what others write there."""
+    with contextlib.closing(Rest(stock)) as theirs, contextlib.closing(Rest(server)) as ours:
+        yield _filled(theirs, ours)
+
+
+def _filled(theirs: Rest, ours: Rest) -> tuple[Peer, Peer]:
     salt = uuid.uuid4().hex
     found = Peer(theirs, salt), Peer(ours, salt)
     for call in THINGS:
@@ -76,14 +89,16 @@ def _both(peers: tuple[Peer, Peer], call: Call) -> list[Any]:
 @pytest.mark.parametrize(("path", "message"), GETS, ids=[path for path, _ in GETS])
 @pytest.mark.parametrize("headers", [{}, TEXT], ids=["no type", "text"])
 def test_a_get_without_a_query_reads_its_body(
-    path: str, message: dict[str, Any], headers: dict[str, str], peers: tuple[Peer, Peer]
+    path: str, message: dict[str, Any], headers: dict[str, str], shared_peers: tuple[Peer, Peer]
 ) -> None:
-    stock, ours = _both(peers, Call("GET", path, content=json.dumps(message, ensure_ascii=False), headers=headers))
+    stock, ours = _both(
+        shared_peers, Call("GET", path, content=json.dumps(message, ensure_ascii=False), headers=headers)
+    )
     assert ours == stock
     assert ours[0] == 200
     with_query = urlencode(message, doseq=True)
     if with_query:
-        by_query = _both(peers, Call("GET", path, message))
+        by_query = _both(shared_peers, Call("GET", path, message))
         assert by_query == [stock, ours]
 
 
@@ -95,11 +110,13 @@ def test_the_query_is_read_rather_than_the_body(peers: tuple[Peer, Peer]) -> Non
 
 
 @pytest.mark.parametrize("body", ["no JSON", "", '"{}"', "{}"])
-def test_a_get_with_a_body_that_says_nothing_is_one_without(body: str, peers: tuple[Peer, Peer]) -> None:
+def test_a_get_with_a_body_that_says_nothing_is_one_without(body: str, shared_peers: tuple[Peer, Peer]) -> None:
     for path in ("runs/get", "/api/3.0/mlflow/server-info"):
-        answers = _both(peers, Call("GET", path, content=body))
+        answers = _both(shared_peers, Call("GET", path, content=body))
         assert answers[0][0] == answers[1][0]
-    assert _both(peers, Call("GET", "runs/get", content=body))[1][1]["message"].startswith("Missing value for required")
+    assert _both(shared_peers, Call("GET", "runs/get", content=body))[1][1]["message"].startswith(
+        "Missing value for required"
+    )
 
 
 WHOLE = ("100000", "1e+05", "1E5", "1e05", "100000.0", "1.e5", ".1e6", "+100000", "0100000", "1_000_00", "\t100000")
@@ -143,7 +160,7 @@ def test_whole_numbers_may_be_texts_in_any_notation(text: str, peers: tuple[Peer
 
 
 @pytest.mark.parametrize("text", NO_WHOLE)
-def test_what_is_no_whole_number_is_refused(text: str, peers: tuple[Peer, Peer]) -> None:
+def test_what_is_no_whole_number_is_refused(text: str, shared_peers: tuple[Peer, Peer]) -> None:
     metric = {"key": "b", "value": 1, "timestamp": 1, "step": 1}
     for field in ("timestamp", "step"):
         bad = {**metric, field: text}
@@ -151,9 +168,9 @@ def test_what_is_no_whole_number_is_refused(text: str, peers: tuple[Peer, Peer])
             Call("POST", "runs/log-metric", {"run_id": "«run»", **bad}),
             Call("POST", "runs/log-batch", {"run_id": "«run»", "metrics": [bad]}),
         ):
-            assert peers[1].do(call).error[:2] == (400, "INVALID_PARAMETER_VALUE"), call
+            assert shared_peers[1].do(call).error[:2] == (400, "INVALID_PARAMETER_VALUE"), call
     for path, body in (("runs/update", {"end_time": text}), ("runs/create", {"start_time": text})):
-        assert peers[1].do(Call("POST", path, {"run_id": "«run»", **body})).error[:2] == (
+        assert shared_peers[1].do(Call("POST", path, {"run_id": "«run»", **body})).error[:2] == (
             400,
             "INVALID_PARAMETER_VALUE",
         )
@@ -173,10 +190,10 @@ def test_values_may_be_texts_in_any_notation(text: str, peers: tuple[Peer, Peer]
 
 
 @pytest.mark.parametrize("text", NO_REAL)
-def test_what_is_no_number_is_refused(text: str, peers: tuple[Peer, Peer]) -> None:
+def test_what_is_no_number_is_refused(text: str, shared_peers: tuple[Peer, Peer]) -> None:
     metric = {"key": "b", "value": text, "timestamp": 1}
     for path, body in (("runs/log-metric", metric), ("runs/log-batch", {"metrics": [metric]})):
-        answer = peers[1].do(Call("POST", path, {"run_id": "«run»", **body}))
+        answer = shared_peers[1].do(Call("POST", path, {"run_id": "«run»", **body}))
         assert answer.error[:2] == (400, "INVALID_PARAMETER_VALUE")
 
 
@@ -249,8 +266,8 @@ def test_a_slash_too_many_before_a_path_does_not_matter(
 
 
 @pytest.mark.parametrize("path", ["/api//2.0/mlflow/runs/get", "///api/2.0/mlflow//runs///get"])
-def test_stock_redirects_to_what_we_answer_at_once(path: str, peers: tuple[Peer, Peer]) -> None:
-    stock, ours = (peer.do(Call("GET", f"{path}?run_id=«run»")) for peer in peers)
+def test_stock_redirects_to_what_we_answer_at_once(path: str, shared_peers: tuple[Peer, Peer]) -> None:
+    stock, ours = (peer.do(Call("GET", f"{path}?run_id=«run»")) for peer in shared_peers)
     assert (stock.status, ours.status) == (308, 200)
     assert "/api/2.0/mlflow/runs/get?run_id=" in stock.headers["location"]
 
@@ -280,14 +297,14 @@ def test_a_name_of_more_than_one_line_is_refused_with_what_is_wrong_in_it(name: 
     assert answer.error == (400, "INVALID_PARAMETER_VALUE", message.replace("'a'", repr(salted[:33])))
 
 
-def test_the_first_of_a_repeated_query_parameter_counts(peers: tuple[Peer, Peer]) -> None:
+def test_the_first_of_a_repeated_query_parameter_counts(shared_peers: tuple[Peer, Peer]) -> None:
     for path in (
         "experiments/get?experiment_id=«experiment»&experiment_id=0",
         "runs/get?run_id=«run»&run_id=x",
         "runs/get?run_id=x&run_id=«run»",
         "metrics/get-history?run_id=«run»&metric_key=a&metric_key=b&max_results=1&max_results=x",
     ):
-        stock, ours = _both(peers, Call("GET", path))
+        stock, ours = _both(shared_peers, Call("GET", path))
         assert ours == stock, path
 
 
@@ -324,14 +341,16 @@ def test_the_first_of_a_repeated_query_parameter_counts(peers: tuple[Peer, Peer]
         ),
     ],
 )
-def test_what_is_odd_is_answered_as_stock_does(method: str, path: str, body: Any, peers: tuple[Peer, Peer]) -> None:
-    stock, ours = _both(peers, Call(method, path, body))
+def test_what_is_odd_is_answered_as_stock_does(
+    method: str, path: str, body: Any, shared_peers: tuple[Peer, Peer]
+) -> None:
+    stock, ours = _both(shared_peers, Call(method, path, body))
     assert ours == stock
 
 
 @pytest.mark.parametrize("text", ["null", "None", "true"])
-def test_a_text_that_is_no_time_is_refused(text: str, peers: tuple[Peer, Peer]) -> None:
-    answers = _both(peers, Call("POST", "runs/update", {"run_id": "«run»", "end_time": text}))
+def test_a_text_that_is_no_time_is_refused(text: str, shared_peers: tuple[Peer, Peer]) -> None:
+    answers = _both(shared_peers, Call("POST", "runs/update", {"run_id": "«run»", "end_time": text}))
     assert [(status, body["error_code"]) for status, body in answers] == [(400, "INVALID_PARAMETER_VALUE")] * 2
 
 
