@@ -7,19 +7,19 @@ import csv
 import io
 import math
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Dialog, expect
 
 import runstream
 from tests.mlflow.ui_page import IN_A_BROWSER
 from tests.page import logged
+from tests.page.charts import Charts, exact, loaded, refined
 from tests.page.conftest import Open, Opened
 from tests.page.support import serious_issues_in_both_themes
 from tests.support.databases import short_directory
@@ -28,109 +28,6 @@ from tests.support.serve import ServeProcess
 pytestmark = IN_A_BROWSER
 _POINTS = 1_000_000
 _AT = 654_321
-
-# What a panel draws, in plain numbers.
-_DRAWN = """
-(key) => {
-  const { plot } = document.querySelector(`.panel[data-key="${key}"] .plot`);
-  const range = plot.session.range;
-  const finite = (bucket) =>
-    Object.fromEntries(Object.entries(bucket).map(([name, value]) => [name, Number.isFinite(value) ? value : null]));
-  return {
-    range: [range.min, range.max],
-    zoom: plot.session.zoom,
-    marks: plot.session.attempts,
-    replaced: plot.replaced.map(({ curve }) => [curve.rank, curve.start, curve.end]),
-    scale: [plot.scales.y.min, plot.scales.y.max],
-    lines: plot.lines.map((line) => ({
-      name: line.name,
-      rank: line.curve.rank,
-      isPart: line.curve !== line.whole,
-      points: line.whole.points,
-      end: line.whole.end,
-      smooth: line.smooth && Array.from(line.smooth.subarray(0, line.curve.length)),
-      buckets: Array.from({ length: line.curve.length }, (_, row) => finite(line.curve.at(row))),
-    })),
-  };
-}
-"""
-# How many pixels near a place of a plot, in shares of its width and height, have about a colour.
-_PIXELS = """
-([key, left, top, width, height, colour]) => {
-  const { plot } = document.querySelector(`.panel[data-key="${key}"] .plot`);
-  const { frame } = plot;
-  const wanted = colour ?? plot.lines[0].stroke.colour;
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(wanted.slice(at, at + 2), 16));
-  const canvas = plot.element.querySelector('canvas');
-  const place = [frame.left + left * frame.width, frame.top + top * frame.height];
-  const size = [Math.ceil(width * frame.width), Math.ceil(height * frame.height)];
-  const copy = new OffscreenCanvas(...size).getContext('2d', { willReadFrequently: true });
-  copy.drawImage(canvas, ...place.map(Math.round), ...size, 0, 0, ...size);
-  const { data } = copy.getImageData(0, 0, ...size);
-  let count = 0;
-  for (let at = 0; at < data.length; at += 4) {
-    // Lines are drawn with some transparency: it is the hue that counts.
-    const [dr, dg, db] = [data[at] - r, data[at + 1] - g, data[at + 2] - b];
-    const isInk = data[at + 3] > 60 && Math.hypot(dr, dg, db) < 130;
-    if (isInk) count++;
-  }
-  return count;
-}
-"""
-
-
-class Charts:
-    """The panels of a tab."""
-
-    def __init__(self, tab: Opened) -> None:
-        self.tab = tab
-        self.page: Page = tab.page
-
-    def open(self, *run_ids: str, **view: str) -> Charts:
-        query = "&".join(f"{name}={value}" for name, value in view.items())
-        self.tab.open(f"compare?r={','.join(run_ids)}&{query}")
-        return self
-
-    def drawn(self, key: str) -> dict[str, Any]:
-        drawn: dict[str, Any] = self.page.evaluate(_DRAWN, key)
-        return drawn
-
-    def wait(self, key: str, condition: Callable[[dict[str, Any]], Any], *, timeout_s: float = 30) -> dict[str, Any]:
-        """Waits until what a panel draws is as wanted."""
-        deadline = time.monotonic() + timeout_s
-        panel = self.page.locator(f'.panel[data-key="{key}"]')
-        panel.scroll_into_view_if_needed()  # panels that are not seen draw nothing
-        panel.locator("canvas").wait_for()
-        while not condition(drawn := self.drawn(key)):
-            shown = {**drawn, "lines": [{**line, "buckets": len(line["buckets"])} for line in drawn["lines"]]}
-            assert time.monotonic() < deadline, shown
-            self.page.wait_for_timeout(50)
-        return drawn
-
-    def pixels(self, key: str, left: float, top: float, width: float, height: float, colour: str | None = None) -> int:
-        """Counts pixels close to this colour, by default that of the first line, in a part of the plot."""
-        return int(self.page.evaluate(_PIXELS, [key, left, top, width, height, colour]))
-
-    def plot(self, key: str) -> Any:
-        return self.page.locator(f'.panel[data-key="{key}"] .u-over')
-
-    def choose(self, key: str, entry: str) -> None:
-        """Chooses an entry of a panel's menu."""
-        self.page.get_by_role("button", name=f"Menu of {key}").click()
-        self.page.get_by_role("menuitem", name=entry).click()
-
-
-def _loaded(drawn: dict[str, Any]) -> bool:
-    return bool(drawn["lines"]) and all(line["buckets"] for line in drawn["lines"])
-
-
-def _exact(drawn: dict[str, Any]) -> bool:
-    return _loaded(drawn) and all(line["isPart"] for line in drawn["lines"])
-
-
-def _refined(drawn: dict[str, Any]) -> bool:
-    """Whether a panel shows its final curves, not a draft."""
-    return _loaded(drawn) and all(len(line["buckets"]) > 250 for line in drawn["lines"])
 
 
 def _sql(service: ServeProcess, query: str, *arguments: object) -> list[Any]:
@@ -178,7 +75,7 @@ def test_a_single_spike_in_a_million_points_is_seen_at_every_zoom(
     charts: Charts, service: ServeProcess, long_run: str, zoom: tuple[int, int] | None
 ) -> None:
     view = {"zoom": f"{zoom[0]}~{zoom[1]}"} if zoom else {}
-    drawn = charts.open(long_run, **view).wait("loss", _exact if zoom else _loaded)
+    drawn = charts.open(long_run, **view).wait("loss", exact if zoom else loaded)
     low, high = zoom or (0, _POINTS - 1)
     assert drawn["scale"][1] > logged.SPIKE
     place = (_AT - low) / (high - low)
@@ -205,14 +102,14 @@ def test_a_single_spike_in_a_million_points_is_seen_at_every_zoom(
 
 
 def test_the_envelope_is_drawn_where_many_points_fall_on_a_pixel(charts: Charts, long_run: str) -> None:
-    drawn = charts.open(long_run, zoom="1000~300000").wait("loss", _exact)
+    drawn = charts.open(long_run, zoom="1000~300000").wait("loss", exact)
     assert drawn["scale"][1] < 3
     assert charts.pixels("loss", 0.3, 0.1, 0.3, 0.8) > 1000
 
 
 def test_a_logarithmic_axis_of_steps_has_fine_buckets_everywhere(charts: Charts, long_run: str) -> None:
     for zoom in ("", "5~2000"):
-        drawn = charts.open(long_run, log="x", zoom=zoom).wait("loss", _exact if zoom else _refined)
+        drawn = charts.open(long_run, log="x", zoom=zoom).wait("loss", exact if zoom else refined)
         buckets = drawn["lines"][0]["buckets"]
         single = [b["first_position"] for b in buckets if b["first_position"] == b["last_position"]]
         assert set(range(5, 30)) <= set(single)
@@ -228,7 +125,7 @@ def test_a_logarithmic_axis_of_steps_has_fine_buckets_everywhere(charts: Charts,
 
 
 def test_nan_and_infinities_are_marked_at_the_edges(charts: Charts, diverged: str) -> None:
-    charts.open(diverged).wait("loss", _loaded)
+    charts.open(diverged).wait("loss", loaded)
     bad = charts.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()")
     assert charts.pixels("loss", 30 / 99 - 0.01, 0.95, 0.02, 0.05, bad) > 3
     assert charts.pixels("loss", 60 / 99 - 0.01, 0, 0.02, 0.05, bad) > 3
@@ -239,7 +136,7 @@ def test_nan_and_infinities_are_marked_at_the_edges(charts: Charts, diverged: st
 def test_ranks_are_a_band_with_the_outermost_named_and_single_lines_on_request(
     charts: Charts, service: ServeProcess, ranks: str
 ) -> None:
-    drawn = charts.open(ranks).wait("step_time", _loaded)
+    drawn = charts.open(ranks).wait("step_time", loaded)
     (band,) = drawn["lines"]
     row = _sql(
         service,
@@ -258,7 +155,7 @@ def test_ranks_are_a_band_with_the_outermost_named_and_single_lines_on_request(
 
 
 def test_a_nan_of_one_rank_is_marked_below_the_band(charts: Charts, ranks: str) -> None:
-    drawn = charts.open(ranks).wait("loss", _loaded)
+    drawn = charts.open(ranks).wait("loss", loaded)
     (band,) = drawn["lines"]
     assert [b["first_position"] for b in band["buckets"] if b["non_finite_count"]] == [logged.NAN_AT]
     bad = charts.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()")
@@ -267,16 +164,16 @@ def test_a_nan_of_one_rank_is_marked_below_the_band(charts: Charts, ranks: str) 
 
 
 def test_restarts_are_marked_at_their_step(charts: Charts, ranks: str) -> None:
-    drawn = charts.open(ranks).wait("loss", _loaded)
+    drawn = charts.open(ranks).wait("loss", loaded)
     assert drawn["marks"] == [{"x": 300, "label": "attempt 1"}]
 
 
 def test_an_axis_of_times_says_that_replaced_points_are_over_steps(charts: Charts, ranks: str) -> None:
-    charts.open(ranks, x="relative").wait("loss", _loaded)
+    charts.open(ranks, x="relative").wait("loss", loaded)
     note = charts.page.locator('.panel[data-key="loss"] .note')
     expect(note).to_contain_text("replaced points are only shown on the step axis")
     charts.page.get_by_role("combobox", name="x axis").select_option("step")
-    charts.wait("loss", lambda drawn: _loaded(drawn) and drawn["replaced"])
+    charts.wait("loss", lambda drawn: loaded(drawn) and drawn["replaced"])
     expect(note).to_have_count(0)
 
 
@@ -293,7 +190,7 @@ def test_points_that_a_newer_attempt_replaced_are_drawn_apart_from_those_that_co
         # A band has the middles of its first and last buckets.
         return all([start, end] == pytest.approx(list(steps), abs=2) for _, start, end in found)
 
-    drawn = charts.open(ranks, **view).wait("loss", lambda drawn: _loaded(drawn) and are_drawn(drawn, [None]))
+    drawn = charts.open(ranks, **view).wait("loss", lambda drawn: loaded(drawn) and are_drawn(drawn, [None]))
     assert len(drawn["lines"]) == 1
     charts.page.get_by_role("combobox", name="Ranks").select_option("all")
     charts.wait("loss", lambda drawn: len(drawn["lines"]) == 4 and are_drawn(drawn, [0, 1, 2, 3]))
@@ -305,7 +202,7 @@ def test_points_that_a_newer_attempt_replaced_are_drawn_apart_from_those_that_co
 def test_dragging_zooms_all_panels_and_a_double_click_shows_everything_again(
     charts: Charts, several: list[str]
 ) -> None:
-    charts.open(*several).wait("lr", _loaded)
+    charts.open(*several).wait("lr", loaded)
     box = charts.plot("lr").bounding_box()
     mouse = charts.page.mouse
     mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 50)
@@ -313,7 +210,7 @@ def test_dragging_zooms_all_panels_and_a_double_click_shows_everything_again(
     mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60, steps=4)
     mouse.up()
     for key in ("lr", "layers/0/grad_norm"):
-        low, high = charts.wait(key, _exact)["range"]
+        low, high = charts.wait(key, exact)["range"]
         assert (low, high) == (pytest.approx(100, abs=4), pytest.approx(200, abs=4))
     expect(charts.page).to_have_url(re.compile("zoom="))
     box = charts.plot("lr").bounding_box()
@@ -323,7 +220,7 @@ def test_dragging_zooms_all_panels_and_a_double_click_shows_everything_again(
 
 
 def test_one_cursor_is_in_all_panels_and_the_nearest_run_is_first(charts: Charts, several: list[str]) -> None:
-    drawn = charts.open(*several).wait("lr", _loaded)
+    drawn = charts.open(*several).wait("lr", loaded)
     box = charts.plot("lr").bounding_box()
     charts.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     tooltip = charts.page.locator(".chart-tooltip")
@@ -338,8 +235,8 @@ def test_one_cursor_is_in_all_panels_and_the_nearest_run_is_first(charts: Charts
 
 
 def test_smoothing_is_the_same_wherever_one_zooms_to(charts: Charts, long_run: str) -> None:
-    whole = charts.open(long_run, smooth="0.99", zoom="0~600000").wait("loss", _exact)["lines"][0]
-    part = charts.open(long_run, smooth="0.99", zoom="300000~310000").wait("loss", _exact)["lines"][0]
+    whole = charts.open(long_run, smooth="0.99", zoom="0~600000").wait("loss", exact)["lines"][0]
+    part = charts.open(long_run, smooth="0.99", zoom="300000~310000").wait("loss", exact)["lines"][0]
 
     def smoothed_at(line: dict[str, Any], step: int) -> float:
         rows = [row for row, bucket in enumerate(line["buckets"]) if bucket["last_position"] <= step]
@@ -350,7 +247,7 @@ def test_smoothing_is_the_same_wherever_one_zooms_to(charts: Charts, long_run: s
 
 
 def test_x_can_be_another_metric(charts: Charts, several: list[str]) -> None:
-    drawn = charts.open(*several, x="metric:tokens", zoom="409600~819200").wait("train/loss", _exact)
+    drawn = charts.open(*several, x="metric:tokens", zoom="409600~819200").wait("train/loss", exact)
     assert drawn["range"] == [409_600, 819_200]
     for line in drawn["lines"]:
         assert any(bucket["first_position"] == 150 for bucket in line["buckets"])
@@ -358,7 +255,7 @@ def test_x_can_be_another_metric(charts: Charts, several: list[str]) -> None:
 
 
 def test_a_clipped_axis_says_so(charts: Charts, long_run: str) -> None:
-    drawn = charts.open(long_run, clip="1").wait("loss", _loaded)
+    drawn = charts.open(long_run, clip="1").wait("loss", loaded)
     assert drawn["scale"][1] < 5
     expect(charts.page.locator('.panel[data-key="loss"] .note')).to_have_text("axis clipped: 1 above, 0 below")
 
@@ -367,7 +264,7 @@ def test_panels_are_hidden_enlarged_and_put_together_and_the_link_shows_the_same
     charts: Charts, open_tab: Open, several: list[str]
 ) -> None:
     page = charts.open(*several).page
-    charts.wait("val/loss", _loaded)
+    charts.wait("val/loss", loaded)
     charts.choose("lr", "Hide")
     expect(page.locator('.panel[data-key="lr"]')).to_have_count(0)
     expect(page.locator(".hidden-panels")).to_contain_text("1 hidden")
@@ -396,7 +293,7 @@ def test_params_that_differ_come_first_and_a_param_is_drawn_against_a_metric(
 
 
 def test_what_is_shown_is_saved_as_a_table_and_as_pictures(charts: Charts, several: list[str], tmp_path: Path) -> None:
-    drawn = charts.open(*several).wait("train/loss", _loaded)
+    drawn = charts.open(*several).wait("train/loss", loaded)
     for kind in ("CSV", "PNG", "SVG"):
         with charts.page.expect_download() as download:
             charts.choose("train/loss", f"Save as {kind}")
@@ -414,7 +311,7 @@ def test_the_python_and_the_sql_that_are_copied_read_the_same(
     open_tab: Open, service: ServeProcess, several: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charts = Charts(open_tab(permissions=["clipboard-read", "clipboard-write"]))
-    drawn = charts.open(several[0], zoom="100~200").wait("train/loss", _exact)
+    drawn = charts.open(several[0], zoom="100~200").wait("train/loss", exact)
     charts.choose("train/loss", "Copy Python")
     code = charts.page.evaluate("navigator.clipboard.readText()")
     monkeypatch.setenv("RUNSTREAM_ADDRESS", service.grpc_address)
@@ -448,7 +345,7 @@ def test_new_points_extend_the_curve_and_do_not_move_what_is_zoomed_to(charts: C
     for step in range(100):
         run.log({"loss": 1.0}, step=step)
     assert run.flush(30)
-    charts.open(str(run.run_id), zoom="20~60").wait("loss", _exact)
+    charts.open(str(run.run_id), zoom="20~60").wait("loss", exact)
     scroll = charts.page.evaluate("document.querySelector('main').scrollTop")
     for step in range(100, 150):
         run.log({"loss": 2.0 if step != 120 else 50.0, "accuracy": 0.5}, step=step)
@@ -460,7 +357,7 @@ def test_new_points_extend_the_curve_and_do_not_move_what_is_zoomed_to(charts: C
     drawn = charts.wait("loss", lambda drawn: drawn["range"] == [0, 149])
     assert max(bucket["max"] for bucket in drawn["lines"][0]["buckets"]) == 50.0
     assert drawn["lines"][0]["points"] == 150
-    charts.wait("accuracy", _loaded)  # a metric that did not exist before has a panel
+    charts.wait("accuracy", loaded)  # a metric that did not exist before has a panel
     run.finish()
     expect(charts.page.locator(".chart-bar .status")).to_have_text("finished")
 
@@ -479,7 +376,7 @@ def test_a_page_goes_on_when_its_replica_was_restarted(open_tab: Open, own_servi
     run.log({"loss": 1.0}, step=1)
     assert run.flush(30)
     charts = Charts(tab).open(str(run.run_id))
-    charts.wait("loss", _loaded)
+    charts.wait("loss", loaded)
     own_service.kill()
     expect(charts.page.locator(".chart-bar .status")).to_have_text("reconnecting…")
     run.log({"loss": 3.0}, step=2)
@@ -497,18 +394,18 @@ def test_a_page_goes_on_when_its_replica_was_restarted(open_tab: Open, own_servi
 @pytest.mark.parametrize(("dark", "width"), [(True, 1440), (False, 390), (True, 390)])
 def test_charts_are_drawn_in_dark_and_on_a_phone(open_tab: Open, several: list[str], dark: bool, width: int) -> None:
     charts = Charts(open_tab(dark=dark, width=width)).open(*several, smooth="0.9")
-    charts.wait("lr", _loaded)
+    charts.wait("lr", loaded)
     assert charts.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_nothing_keeps_people_from_using_charts_and_ranks(open_tab: Open, ranks: str) -> None:
     charts = Charts(open_tab(bypass_csp=True))
     page = charts.tab.open(f"r/{ranks}")
-    charts.wait("step_time", _loaded)
+    charts.wait("step_time", loaded)
     assert serious_issues_in_both_themes(page) == {}
     page.get_by_role("tab", name="Ranks").click()
     expect(page.locator(".stragglers h2")).to_be_visible()
-    charts.wait("step_time", _loaded)
+    charts.wait("step_time", loaded)
     assert serious_issues_in_both_themes(page) == {}
 
 
