@@ -54,7 +54,7 @@ _RETRY: dict[str, Retry] = {
     "UNIMPLEMENTED": Retry.NEVER,
     "PERMISSION_DENIED": Retry.WHEN_ALLOWED,
     "UNAUTHENTICATED": Retry.WHEN_ALLOWED,
-    # A message above a size limit of gRPC. `Failure.retry` tells it from an overloaded service.
+    # A message above a size limit of gRPC. `Failure.retry` distinguishes it from an overloaded service.
     "RESOURCE_EXHAUSTED": Retry.NEVER,
 }
 

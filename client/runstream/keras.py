@@ -44,8 +44,8 @@ class RunstreamCallback(Callback):  # type: ignore[misc]  # Keras is not install
         Args:
             experiment, name: As for `start_run`.
             run: An open run to log to, instead of one that is started. It is left open.
-            every_n_batches: After every so many batches, log the metrics of the epoch so far, as `batch/loss` and so
-                on, with the number of batches as step; None: log epochs only.
+            every_n_batches: Each time this many batches are done, log the metrics of the epoch so far, as `batch/loss`
+                and so on, with the number of batches as step; None: log epochs only.
             all_ranks: Each process of a distributed training logs to the same run; False: only rank 0.
             start: Further arguments of `start_run`, such as `run_id` and `attempt` for a training that is resumed,
                 `params`, `tags` or `address`.

@@ -107,7 +107,7 @@ def run(options: Options) -> int:
 
 
 class Agent:
-    """The main loop."""
+    """The agent's main loop: sends journals, samples the machine, writes the status, and finds out when to end."""
 
     def __init__(
         self, directory: Directory, lock: FileLock, options: Options, companion: Companion | None = None

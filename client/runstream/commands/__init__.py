@@ -12,13 +12,13 @@ import click
 from runstream.commands.lazy_group import LazyGroup, version_option
 from runstream.commands.server import SERVER
 
-_OURS = __name__
-_OF_THE_SERVER = f"{SERVER}.commands"
+_CLIENT = __name__
+_SERVER = f"{SERVER}.commands"
 _OF_THE_BENCHMARK = "runstream_bench"
 
 # Section of the help -> the package with its modules; name of the command -> its module there, and its name in it.
 _COMMANDS = {
-    ("Look at runs", _OURS): {
+    ("Read runs", _CLIENT): {
         "ls": "runs:ls",
         "show": "runs:show",
         "history": "points:history",
@@ -29,13 +29,13 @@ _COMMANDS = {
         "open": "runs:open_page",
         "export": "points:export",
     },
-    ("Change runs", _OURS): {
+    ("Change runs", _CLIENT): {
         "delete": "runs:delete",
         "restore": "runs:restore",
         "mv": "runs:move",
         "retention": "runs:retention",
     },
-    ("On a training machine", _OURS): {
+    ("On a training machine", _CLIENT): {
         "exec": "exec:execute",
         "login": "login:login",
         "logout": "login:logout",
@@ -45,17 +45,17 @@ _COMMANDS = {
         "tensorboard": "tensorboard:tensorboard",
         "completion": "completion:completion",
     },
-    ("From elsewhere", _OF_THE_SERVER): {
+    ("From other trackers", _SERVER): {
         "import": "importing:import_group",
     },
-    ("The service", _OF_THE_SERVER): {
+    ("The service", _SERVER): {
         "serve": "service:serve",
         "status": "database:status",
         "gc": "database:gc",
         "distribute": "database:distribute",
         "demo": "service:demo",
     },
-    ("Who may do what", _OF_THE_SERVER): {
+    ("Access", _SERVER): {
         "workspace": "access:workspace",
         "token": "access:token",
         "tracking-uri": "access:tracking_uri",

@@ -16,7 +16,7 @@ class Sampler(Protocol):
     """One kind of metrics."""
 
     def sample(self) -> dict[str, float]:
-        """The values now."""
+        """The current values, by name."""
 
 
 class CpuSampler:
@@ -27,7 +27,7 @@ class CpuSampler:
         psutil.cpu_percent()  # the first call has nothing to compare with
 
     def sample(self) -> dict[str, float]:
-        """The values now."""
+        """The current values, by name."""
         memory = self._psutil.virtual_memory()
         return {
             "cpu_utilization_percentage": self._psutil.cpu_percent(),
@@ -43,7 +43,7 @@ class DiskSampler:
         self._psutil = psutil
 
     def sample(self) -> dict[str, float]:
-        """The values now."""
+        """The current values, by name."""
         disk = self._psutil.disk_usage(os.sep)
         return {
             "disk_usage_percentage": disk.percent,
@@ -60,7 +60,7 @@ class NetworkSampler:
         self._first = psutil.net_io_counters()
 
     def sample(self) -> dict[str, float]:
-        """The values now."""
+        """The current values, by name."""
         counters = self._psutil.net_io_counters()
         if counters is None or self._first is None:  # no interface at all
             return {}
@@ -80,7 +80,7 @@ class GpuSampler:
         self._handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
 
     def sample(self) -> dict[str, float]:
-        """The values now."""
+        """The current values, by name."""
         values: dict[str, float] = {}
         for index, handle in enumerate(self._handles):
             for part in (self._memory, self._utilization, self._power):
