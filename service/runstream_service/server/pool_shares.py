@@ -30,8 +30,8 @@ def calls_pool_size(pool_size: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PoolShares:
     """The most connections of a worker's pool that each may take at a time. Together they leave at least one to calls,
-    which hold theirs for milliseconds; calls may also use what others leave unused of their shares. Whoever waits for a
-    share gets it in the order of arrival."""
+    which hold theirs for milliseconds; calls may also use what others leave unused of their shares. Those that wait for
+    a share get it in the order of arrival."""
 
     openings: int  # Open and Declare of ingest streams: hundreds at once when a job begins
     histories: int  # a slow reader holds one for up to a minute

@@ -115,36 +115,36 @@ class Stragglers:
 def scores_of(found: Sequence[RankDurations]) -> Scores:
     """The scores of ranks, in their order. Values that are not durations (0 or less, or not finite) are ignored, and so
     are ranks that have no other values."""
-    place = np.repeat(np.arange(len(found)), [len(one.step) for one in found])
+    index = np.repeat(np.arange(len(found)), [len(one.step) for one in found])
     step = np.concatenate([np.zeros(0, np.int64), *(one.step for one in found)])
     duration = np.concatenate([np.zeros(0), *(one.duration for one in found)])
     counts = np.isfinite(duration) & (duration > 0)
-    place, step, duration = place[counts], step[counts], duration[counts]
+    index, step, duration = index[counts], step[counts], duration[counts]
     if not len(step):
         return Scores(_LEAST_STEPS, [])
     last, steps = int(step.max()), int(step.max()) - int(step.min()) + 1
     window_steps = max(_LEAST_STEPS, -(-steps // _WINDOWS))
     # Window 0 is the newest. A difference of two int64 may overflow; read as unsigned, it is right.
     window = (np.subtract(np.int64(last), step).view(np.uint64) // np.uint64(window_steps)).astype(np.int64)
-    return Scores(window_steps, _of_windows([one.rank for one in found], place, window, step, duration))
+    return Scores(window_steps, _of_windows([one.rank for one in found], index, window, step, duration))
 
 
-def _of_windows(ranks: Sequence[int], place: Int64, window: Int64, step: Int64, duration: Float64) -> list[RankScore]:
-    order = np.lexsort((duration, -window, place))
-    place, window, step, duration = place[order], window[order], step[order], duration[order]
+def _of_windows(ranks: Sequence[int], index: Int64, window: Int64, step: Int64, duration: Float64) -> list[RankScore]:
+    order = np.lexsort((duration, -window, index))
+    index, window, step, duration = index[order], window[order], step[order], duration[order]
     # One group for each rank and window; the oldest window of a rank comes first.
-    starts = np.flatnonzero((np.diff(place, prepend=-1) != 0) | (np.diff(window, prepend=-1) != 0))
-    count = np.diff(np.append(starts, len(place)))
+    starts = np.flatnonzero((np.diff(index, prepend=-1) != 0) | (np.diff(window, prepend=-1) != 0))
+    count = np.diff(np.append(starts, len(index)))
     lower, upper = duration[starts + (count - 1) // 2], duration[starts + count // 2]
     median = lower + (upper - lower) / 2  # a sum could exceed the largest double
     first_step = np.minimum.reduceat(step, starts)
-    place, window = place[starts], window[starts]
+    index, window = index[starts], window[starts]
     best = np.full(int(window.max()) + 1, np.inf)
     np.minimum.at(best, window, median)
     relative = best[window] / median
     scores = []
-    for at in np.unique(place).tolist():
-        own = np.flatnonzero(place == at)
+    for at in np.unique(index).tolist():
+        own = np.flatnonzero(index == at)
         individual = np.minimum.accumulate(median[own]) / median[own]
         is_slow = (relative[own] < THRESHOLD) | (individual < THRESHOLD)
         fast = np.flatnonzero(~is_slow)

@@ -200,12 +200,12 @@ class _Collector:
         if self._too_many or not len(points):
             return
         # Batches have the points of all series of a rank.
-        place = np.minimum(np.searchsorted(self._sorted_ids, points.series_id), len(self._sorted_ids) - 1)
+        index = np.minimum(np.searchsorted(self._sorted_ids, points.series_id), len(self._sorted_ids) - 1)
         wanted = np.flatnonzero(
-            (self._sorted_ids[place] == points.series_id) & (points.step >= self._low) & (points.step <= self.high)
+            (self._sorted_ids[index] == points.series_id) & (points.step >= self._low) & (points.step <= self.high)
         )
         time_unix_us = points.time[wanted] + EPOCH_2000_UNIX_US
-        self._keep(self._order[place[wanted]], Columns(points.step[wanted], time_unix_us, points.value[wanted]))
+        self._keep(self._order[index[wanted]], Columns(points.step[wanted], time_unix_us, points.value[wanted]))
         if self._count > self._max_points and self.end > 1:
             self._evict_series()
         if self._count > self._max_points and self.end == 1 and self._divide and self.high > self._lowest:
