@@ -111,16 +111,25 @@ def window(browser: Browser) -> Iterator[Window]:
 @pytest.fixture
 def open_tab(browser: Browser, window: Window, service: ServeProcess, request: pytest.FixtureRequest) -> Iterator[Open]:
     """Opens a tab in a browser without any state: with `dark`, `width`, or another `url`. The first of a test is in the
-    window that tests share, unless it has further options."""
+    window that tests share, unless it is to have one of its own (`is_shared=False`) or further options."""
     tabs: list[Opened] = []
     failed = request.session.testsfailed
 
-    def page_of(**options: Any) -> Page:
-        shared = not tabs and not options
-        return window.page() if shared else browser.new_context(**options).new_page()
+    def page_of(*, is_shared: bool, **options: Any) -> Page:
+        if is_shared and not tabs and not options:
+            return window.page()
+        return browser.new_context(**options).new_page()
 
-    def open_one(*, dark: bool = False, width: int = 1440, height: int = 900, url: str = "", **options: Any) -> Opened:
-        page = page_of(**options)
+    def open_one(
+        *,
+        dark: bool = False,
+        width: int = 1440,
+        height: int = 900,
+        url: str = "",
+        is_shared: bool = True,
+        **options: Any,
+    ) -> Opened:
+        page = page_of(is_shared=is_shared, **options)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
         tabs.append(Opened(page=page, url=url or service.http_url))

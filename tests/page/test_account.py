@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.mlflow.ui_page import IN_A_BROWSER
 from tests.page.conftest import Open, Opened
@@ -136,27 +136,42 @@ def test_a_reader_sees_saved_views_and_changes_none(tab: Opened, guarded: ServeP
 
 @pytest.mark.parametrize("place", ["table", "run"])
 def test_a_session_that_ends_is_said_once_and_asks_no_more(
-    place: str, tab: Opened, guarded: ServeProcess, tokens: dict[str, str], run_id: str
+    place: str, open_tab: Open, guarded: ServeProcess, tokens: dict[str, str], run_id: str
 ) -> None:
+    tab = open_tab(url=guarded.http_url, is_shared=False)  # its clock is the test's
+    tab.page.clock.install()
     tab.expected = ["401 (Unauthorized)"]
     path = {"table": "?sort=m:loss", "run": f"r/{run_id}?x=time"}[place]
     page = enter(tab, tokens["write"], path)
     expect(page.get_by_role("link" if place == "table" else "heading", name="first", exact=True)).to_be_visible()
     wanted = page.url
+    assert asked_while_time_passes(page) != [], "a live page asks again and again"
     refused: list[str] = []
     page.on("response", lambda answer: refused.append(answer.url) if answer.status == 401 else None)
     execute(guarded, "DELETE FROM sessions")
     expect(page.get_by_role("alert")).to_contain_text("You are signed out")
-    page.wait_for_timeout(1_000)  # what was on its way is answered
-    count = len(refused)
-    assert count < 10
-    page.wait_for_timeout(8_000)  # longer than any pause between two requests of a live page
-    assert len(refused) == count
+    assert asked_while_time_passes(page) == []
+    assert len(refused) < 10
     assert page.url == wanted
     page.get_by_role("alert").get_by_role("link", name="Sign in").click()
     sign_in(page, tokens["write"])
     expect(page.get_by_role("button", name="Account: write")).to_be_visible()
     assert page.url == wanted
+
+
+def asked_while_time_passes(page: Page) -> list[str]:
+    """What a page with a clock of its own asks for within a minute, which passes at once."""
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    page.on("request", note)
+    page.clock.run_for(60_000)
+    with page.expect_request("**/signin?last"):  # those before it have been reported then
+        page.evaluate("fetch('/signin?last').then(({status}) => status)")
+    page.remove_listener("request", note)
+    return [url for url in asked if not url.endswith("?last")]
 
 
 def test_a_session_that_begins_again_in_another_tab_goes_on_here(
