@@ -47,6 +47,7 @@ class MlflowFiles(Source):
         """Raises ValueError for a directory that is none."""
         self._root = root.resolve()
         self._files = SourceFiles(self._root.parent)
+        self._problems: list[str] = []
         self._places: dict[str, Path] = {}  # of experiments, by their ids
         for parent in (self._root, self._root / TRASH):
             for path in sorted(parent.iterdir()) if parent.is_dir() else ():
@@ -79,7 +80,12 @@ class MlflowFiles(Source):
 
     def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
         for path in _runs_in(self._places[experiment.source_id]):
-            yield self._run(experiment, path)
+            try:
+                run = self._run(experiment, path)
+            except SourceError as error:
+                self._problems.append(f"run {path.name}: {error}; it was left out")
+                continue
+            yield run
 
     def points(self, runs: Sequence[SourceRun]) -> Iterator[Points]:
         for run in runs:
@@ -89,8 +95,14 @@ class MlflowFiles(Source):
     def logged_models(self, experiment: SourceExperiment) -> Iterator[SourceModel]:
         models = self._places[experiment.source_id] / "models"
         for path in sorted(models.iterdir()) if models.is_dir() else ():
-            if (path / META).is_file():
-                yield _logged_model(experiment, path)
+            if not (path / META).is_file():
+                continue
+            try:
+                model = _logged_model(experiment, path)
+            except SourceError as error:
+                self._problems.append(f"logged model {path.name}: {error}; it was left out")
+                continue
+            yield model
 
     def registered_models(self) -> Iterator[SourceRegisteredModel]:
         return read_registered_models(self._root / REGISTRY, read_meta, read_entries)
@@ -100,6 +112,9 @@ class MlflowFiles(Source):
 
     def open_file(self, owner: FileOwner, path: str) -> AbstractContextManager[Iterator[bytes]]:
         return self._files.open(self._moved(owner), path)
+
+    def problems(self) -> Sequence[str]:
+        return self._problems
 
     def close(self) -> None:
         pass
