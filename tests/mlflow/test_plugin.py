@@ -16,6 +16,7 @@ import mlflow
 import pytest
 
 import runstream
+from runstream.mlflow.address import Address
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.preloaded import MLFLOW, Preloaded
@@ -111,6 +112,23 @@ def test_many_runs_at_a_time(client: mlflow.MlflowClient, monkeypatch: pytest.Mo
             client.log_metric(run_id, "loss", 0.0, step=step)
     for run_id in run_ids:
         until_now(lambda run_id=run_id: len(client.get_metric_history(run_id, "loss")) == 3)  # type: ignore[misc]
+
+
+def test_the_run_that_was_written_to_least_recently_is_closed_first(
+    service: ServeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runstream.mlflow import journal_sink
+
+    monkeypatch.setattr(journal_sink, "_MAX_OPEN", 3)
+    sink = journal_sink.JournalSink(Address(service.grpc_address, service.http_url))
+    busy, *others = (uuid.uuid4().hex for _ in range(6))
+    handle = sink.handle(busy)
+    for run_id in others:
+        sink.handle(run_id)
+        assert sink.handle(busy) is handle, "the busy run was closed"
+    assert list(sink._handles) == [*others[-2:], busy]
+    for run_id in list(sink._handles):
+        sink.close(run_id)
 
 
 def _log_in_child(run_id: str, first: int) -> None:

@@ -1,7 +1,7 @@
 """The plugin's sink: a run handle for each run that is logged to, which writes to a journal like that of `start_run`.
 
-A process that logs to many runs has a bounded number of handles. For a further run, the handle that was opened first is
-closed; it is opened again when it is needed.
+A process that logs to many runs has a bounded number of handles. For a further run, the one that was used least
+recently is closed; it is opened again when it is needed.
 """
 
 from __future__ import annotations
@@ -101,13 +101,11 @@ class JournalSink:
 
     def handle(self, run_id: str) -> _Handle:
         """The open handle of a run."""
-        handle = self._handles.get(run_id)
-        if handle is not None:
-            return handle
         with self._lock:
             handle = self._handles.get(run_id)
             if handle is None:
                 handle = self._handles[run_id] = _Handle(self._open(run_id))
+            self._handles.move_to_end(run_id)
         while len(self._handles) > _MAX_OPEN:
             self.close(next(iter(self._handles)))
         return handle
