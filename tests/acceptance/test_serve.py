@@ -357,10 +357,16 @@ def test_without_click_commands_of_a_training_machine_work_in_plain_text(command
     assert f"usage: python -m runstream.{command}" in done.stdout
 
 
-WITHOUT_SERVER = (
-    "import sys; sys.path[:] = [path for path in sys.path if not path.endswith('/service')]; "
-    "from runstream.cli import main; main()"
-)
+def command_without(*directories: str) -> str:
+    """A program in Python: the command `runstream` where distributions are missing, by their directories."""
+    return (
+        "import sys; sys.argv[0] = 'runstream'; "
+        f"sys.path[:] = [path for path in sys.path if path.rpartition('/')[2] not in {directories}]; "
+        "from runstream.cli import main; main()"
+    )
+
+
+WITHOUT_SERVER = command_without("service", "bench")
 
 
 def test_where_the_client_is_alone_one_line_says_how_to_get_the_server() -> None:
@@ -375,7 +381,7 @@ def test_where_the_client_is_alone_one_line_says_how_to_get_the_server() -> None
 
 
 def test_where_the_benchmark_is_missing_one_line_says_what_it_is_and_how_to_get_it() -> None:
-    script = WITHOUT_SERVER.replace("/service", "/bench")
+    script = command_without("bench")
     done = subprocess.run([sys.executable, "-c", script, "bench"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -383,8 +389,21 @@ def test_where_the_benchmark_is_missing_one_line_says_what_it_is_and_how_to_get_
         "with a clone of the repository: run `make install` there, then .venv/bin/runstream bench\n"
     )
     done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)
-    assert re.search(r"bench +\(the benchmark is not installed here\)", done.stdout)
+    assert "bench" not in done.stdout
     assert re.search(r"serve +Run the service", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("missing", "without"), [((), set()), (("bench",), {"bench"}), (("service", "bench"), {"serve", "bench"})]
+)
+def test_a_shell_completes_the_commands_of_what_is_installed(missing: tuple[str, ...], without: set[str]) -> None:
+    asked = {"_RUNSTREAM_COMPLETE": "bash_complete", "COMP_WORDS": "runstream ", "COMP_CWORD": "1"}
+    script = command_without(*missing)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    names = {line.partition(",")[2] for line in done.stdout.splitlines()}
+    assert {"ls", "agent", "serve", "bench"} - names == without
 
 
 def test_help_lists_the_commands_that_miss_a_package_too() -> None:

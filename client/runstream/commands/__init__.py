@@ -70,6 +70,7 @@ _COMMANDS = {
 @click.group(
     cls=LazyGroup,
     sections=_COMMANDS,
+    unlisted=[_OF_THE_BENCHMARK],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @version_option

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import click
@@ -12,17 +13,30 @@ from runstream.cli import DISTRIBUTIONS
 
 
 class LazyGroup(click.Group):
-    """`sections`: (heading in the help, package) -> name of a command -> "module:name" below that package."""
+    """`sections`: (heading in the help, package) -> name of a command -> "module:name" below that package.
 
-    def __init__(self, *args: Any, sections: Mapping[tuple[str, str], Mapping[str, str]], **kwargs: Any) -> None:
+    `unlisted`: packages whose commands the help leaves out where they are not installed. It names those of others.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        sections: Mapping[tuple[str, str], Mapping[str, str]],
+        unlisted: Collection[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._sections = sections
+        self._unlisted = unlisted
         self._places = {
             name: f"{package}.{place}" for (_, package), section in sections.items() for name, place in section.items()
         }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._places)
+        if not ctx.resilient_parsing:
+            return list(self._places)
+        # For the shell, which completes only what there is.
+        return [name for (_, package), section in self._sections.items() if _is_installed(package) for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         place = self._places.get(cmd_name)
@@ -33,7 +47,9 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for (heading, _), section in self._sections.items():
+        for (heading, package), section in self._sections.items():
+            if package in self._unlisted and not _is_installed(package):
+                continue
             with formatter.section(heading):
                 formatter.write_dl([(name, self._short_help(ctx, name)) for name in section])
 
@@ -44,6 +60,11 @@ class LazyGroup(click.Group):
             missing, _ = DISTRIBUTIONS.get(error.name or "", (error.name, ""))
             return f"({missing} is not installed here)"
         return command.get_short_help_str(limit=200) if command is not None else ""
+
+
+def _is_installed(package: str) -> bool:
+    """Whether the distribution of a package is installed; what it needs may be missing."""
+    return importlib.util.find_spec(package.partition(".")[0]) is not None
 
 
 def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
