@@ -22,7 +22,7 @@ from runstream.journal import Directory
 _SAMPLE_EVERY_S = 0.1
 _END_S = 2.0
 _DRAIN_TIMEOUT_S = 120.0
-_LOOK_EVERY_S = 0.01
+_CHECK_EVERY_S = 0.01
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Place:
                 return begun, time.monotonic()
             if now > give_up:
                 raise TimeoutError(f"{len(left)} journals were not drained within {_DRAIN_TIMEOUT_S:.0f} s")
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
     async def watch_agent(self) -> None:
         """Samples the memory of the agent until cancelled."""

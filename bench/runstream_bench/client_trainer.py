@@ -140,7 +140,7 @@ def first_run() -> dict[str, Any]:
 
 
 def write(run_id: str, journals: int, points: int) -> dict[str, Any]:
-    """Journals of so many points each, of the ranks of one run, for an agent that comes later."""
+    """Journals of that many points each, of the ranks of one run, for an agent that starts later."""
     import runstream
 
     handles = [runstream.start_run("bench", run_id=run_id, rank=rank) for rank in range(journals)]

@@ -21,7 +21,7 @@ from runstream_bench import http_client
 from runstream_bench.fault_clients import KEYS, value_of
 from runstream_bench.server_process import RunstreamProcess
 
-_LOOK_EVERY_S = 0.1
+_CHECK_EVERY_S = 0.1
 _ANSWER_S = 5.0
 # Of each tenth of a second, PostgreSQL runs in one hundredth.
 _SLICE_S, _SLOWED = 0.01, 10
@@ -45,7 +45,7 @@ class Replica:
             if self.process.is_running:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self.rss_mb.append(self.process.memory_bytes / 1e6)
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
     async def _is_ready(self) -> bool:
         try:

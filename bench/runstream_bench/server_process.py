@@ -26,7 +26,7 @@ from runstream_bench import http_client
 COMMAND = (sys.executable, "-m", "runstream_service")  # as `runstream`
 START_S = 120.0  # a first start compiles modules, and may replay the log of a database
 _STOP_S = 60.0
-_LOOK_EVERY_S = 0.02
+_CHECK_EVERY_S = 0.02
 _ANSWER_S = 2.0
 _LAST_WORDS = 3_000  # characters of a log that are part of an error
 # Below the ports that Linux gives to connections: otherwise a client that tries to reach a server which is away would
@@ -67,7 +67,7 @@ class ServerProcess:
         """Returns when it is ready. Raises RuntimeError, with the end of its log, if it does not get ready."""
         self._launch()
         for _ in self._until_ready(timeout_s):
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_CHECK_EVERY_S)
 
     def terminate(self, *, timeout_s: float = 90) -> int:
         """Sends SIGTERM and returns the exit code. Raises subprocess.TimeoutExpired."""
@@ -109,10 +109,10 @@ class ServerProcess:
 
     async def start_async(self, *, timeout_s: float = START_S) -> None:
         """As `start`. Its questions whether the server answers are short calls in threads, of which there are few."""
-        self._launch()  # at once, so that whoever is cancelled from now on knows what to stop
+        self._launch()  # at once, so that a caller that is cancelled from now on knows what to stop
         steps = self._until_ready(timeout_s)
         while await asyncio.to_thread(next, steps, "ready") != "ready":  # noqa: ASYNC110 - of another process
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
     async def stop_async(self) -> None:
         """As `stop`."""
@@ -247,7 +247,7 @@ async def ends_within(process: subprocess.Popen[Any], seconds: float) -> bool:
     while process.poll() is None:
         if time.monotonic() > give_up:
             return False
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_CHECK_EVERY_S)
     return True
 
 

@@ -25,7 +25,7 @@ from runstream_bench.server_process import ends_within
 
 PROJECT = "durability"
 _PROGRAMS = Path(next(iter(programs.__path__)))
-_LOOK_EVERY_S = 0.05
+_CHECK_EVERY_S = 0.05
 # Longer than any client keeps trying, so that each ends in its own way.
 _PATIENCE_S = 900.0
 _READ_SECONDS = 120.0
@@ -53,7 +53,7 @@ class Trainer:
         while not (notes := self.notes()).run_id:
             if notes.failed or self.process.poll() is not None:
                 raise RuntimeError(f"the training process could not start its run: {notes.failed or 'it ended'}")
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
     def kill(self) -> None:
         """kill -9 of this process alone: processes that its client has started live on."""

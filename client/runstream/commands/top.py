@@ -87,7 +87,7 @@ def top(
         rates = _Rates()
 
         def look() -> list[_Row]:
-            return _look(client, where, metric, limit, rates)
+            return _read_table(client, where, metric, limit, rates)
 
         if form != "table" or once or not sys.stdout.isatty():
             show_rows(form, _columns(form), map(_cells, look()), empty="no run is running")
@@ -131,7 +131,9 @@ def _page(rows: Sequence[_Row], problem: str) -> RenderableType:
     return Group(heading, *warning, table(_columns("table"), map(_cells, rows)))
 
 
-def _look(client: runstream.Client, where: int | None, metric: str | None, limit: int, rates: _Rates) -> list[_Row]:
+def _read_table(
+    client: runstream.Client, where: int | None, metric: str | None, limit: int, rates: _Rates
+) -> list[_Row]:
     runs = client.search_runs(_RUNNING, experiment=where, limit=limit)
     latest: dict[str, list[runstream.LatestPoint]] = {run.run_id: [] for run in runs}
     for point in client.latest(list(latest), metric) if runs else ():

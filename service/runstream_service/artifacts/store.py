@@ -178,7 +178,7 @@ class ArtifactStore:
         """The size and the version of a file. Raises ArtifactNotFound."""
         await self._check_inside(path)
         with _translated(path):
-            meta = await self._in_time(obstore.head_async(self._store, path))
+            meta = await self._with_timeout(obstore.head_async(self._store, path))
         return Stat(meta["size"], meta["e_tag"] or "")
 
     async def read(self, path: str, *, start: int = 0, end: int | None = None) -> OpenedFile:
@@ -190,14 +190,14 @@ class ArtifactStore:
         elif start:
             options = {"range": {"offset": start}}
         with _translated(path):
-            result = await self._in_time(obstore.get_async(self._store, path, options=options))
+            result = await self._with_timeout(obstore.get_async(self._store, path, options=options))
         stat = Stat(result.meta["size"], result.meta["e_tag"] or "")
         return OpenedFile(stat, *result.range, self._chunks(path, result))
 
     async def _chunks(self, path: str, result: obstore.GetResult) -> AsyncIterator[memoryview]:
         with _translated(path):
             chunks = aiter(result.stream(min_chunk_size=READ_BYTES))
-            while (chunk := await self._in_time(anext(chunks, None))) is not None:
+            while (chunk := await self._with_timeout(anext(chunks, None))) is not None:
                 yield memoryview(chunk)
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
@@ -226,7 +226,7 @@ class ArtifactStore:
         first = await anext(parts, b"")
         if len(first) < part_bytes:
             # One request is enough for a bucket.
-            await self._in_time(obstore.put_async(self._store, path, first, use_multipart=False))
+            await self._with_timeout(obstore.put_async(self._store, path, first, use_multipart=False))
             return
         feed = _Feed(first, parts)
         putting = obstore.put_async(
@@ -243,7 +243,7 @@ class ArtifactStore:
         """The entries of a directory, by name; none if it is a file or does not exist."""
         await self._check_inside(path)
         with _translated(path):
-            found = await self._in_time(obstore.list_with_delimiter_async(self._store, path or None))
+            found = await self._with_timeout(obstore.list_with_delimiter_async(self._store, path or None))
             files = {meta["path"]: meta["size"] for meta in found["objects"]}
             paths = [*found["common_prefixes"], *files]
             if self._directory is not None:
@@ -259,7 +259,7 @@ class ArtifactStore:
         found = Usage()
         with _translated(path):
             pages = aiter(obstore.list(self._store, path))
-            while (page := await self._in_time(anext(pages, None))) is not None:
+            while (page := await self._with_timeout(anext(pages, None))) is not None:
                 found.files += len(page)
                 found.size_bytes += sum(meta["size"] for meta in page)
                 found.newest = max([found.newest, *(meta["last_modified"] for meta in page)])
@@ -273,7 +273,7 @@ class ArtifactStore:
                 # The library would follow links in a directory, even those that lead out.
                 await self._in_thread(self._directory.delete, path)
             else:
-                await self._in_time(self._delete_objects(path))
+                await self._with_timeout(self._delete_objects(path))
         log.info("Deleted artifacts", action="artifact_deleted", path=path)
 
     async def _delete_objects(self, path: str) -> None:
@@ -288,9 +288,9 @@ class ArtifactStore:
                 await self._in_thread(self._directory.check_inside, path)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await self._in_time(self._threads.run(function, *arguments))
+        return await self._with_timeout(self._threads.run(function, *arguments))
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def _with_timeout(self, work: Awaitable[T]) -> T:
         """Waits for the store for `stalled_s` seconds. A thread that hangs is abandoned, and keeps its place in the
         pool until it returns."""
         return await with_timeout(work, self._stalled_s)

@@ -25,7 +25,7 @@ class Proof(enum.Enum):
     """What showed who sent a request. It decides what http/origin_check.py has to check."""
 
     NOTHING = "no credentials were needed"
-    BEARER = "a token in a header, which no browser adds by itself"
+    BEARER = "a token in a header, which no browser adds automatically"
     BASIC = "a password, which browsers remember and add automatically"
     COOKIE = "a session, which browsers add automatically"
 

@@ -17,5 +17,5 @@ class LiveMetrics:
         self.streams = Gauge("runstream_event_streams", "Streams of events to open pages.", registry=registry)
         self.feeds = Gauge("runstream_event_feeds", "Runs whose points are sent to open pages.", registry=registry)
         self.resets = Counter(
-            "runstream_event_resets_total", "How often a page was told to ask for everything again.", registry=registry
+            "runstream_event_resets_total", "How often a page had to ask for everything again.", registry=registry
         )
