@@ -123,7 +123,7 @@ def test_mistyped_unknown_and_foreign_tokens_are_distinguished_without_their_tex
 ) -> None:
     token = make_token(serve, name="typo", workspace="team-a")
     mistyped = token[:-1] + ("0" if token[-1] != "0" else "1")
-    for given, said in ((mistyped, "mistyped or cut off"), ("ghp_abc", "begin with rst_")):
+    for given, said in ((mistyped, "mistyped or cut off"), ("ghp_abc", "begins with rst_")):
         code, message = refusal(lambda given=given: who_am_i(channel, given))
         assert code is grpc.StatusCode.UNAUTHENTICATED
         assert said in message

@@ -17,6 +17,7 @@ from tests.integration.ingest.agents import agent as agent
 from tests.integration.ingest.agents import channel as channel
 from tests.integration.ingest.conftest import new_run, running_replica
 from tests.integration.ingest.test_append import Producer, serving
+from tests.support.polling import until
 
 
 async def test_one_message_has_batches_of_many_and_half_closing_brings_all_acks(agent, run_id, stored):
@@ -256,6 +257,7 @@ async def test_reading_ahead_is_bounded(monkeypatch, database, run_id):
         if not stream.has_room:
             reader_waits.set()
         await wait_for_room(stream)
+        reader_waits.clear()
 
     monkeypatch.setattr(append_stream.AppendStream, "wait_for_room", observed)
     async with running_replica(database, max_queued_points=1_000) as replica, connected(replica) as channel:
@@ -265,8 +267,10 @@ async def test_reading_ahead_is_bounded(monkeypatch, database, run_id):
             await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
             for number in range(1, 11):
                 await agent.batches((0, number, [0.0] * 900))
-            await asyncio.wait_for(reader_waits.wait(), 60)
-            assert replica.metric("runstream_batches_received_total", protocol="grpc") == 4
+            # The first batch waits in the writer for the lock, the next three in the stream.
+            received = lambda: replica.metric("runstream_batches_received_total", protocol="grpc")  # noqa: E731
+            await until(lambda: reader_waits.is_set() and received() >= 4)
+            assert received() == 4
             assert replica.pipeline._held_points.held == 2_700
         await agent.acks(p0=10)
         assert replica.pipeline._held_points.held == 0

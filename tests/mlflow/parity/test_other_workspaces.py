@@ -157,9 +157,12 @@ def everything(owner: Rest, things: Things) -> list[bytes]:
 
 def without_ids(text: str, things: Things) -> str:
     """An answer with the names of ids in the place of ids, and without the id of a new run."""
-    for name, id_ in sorted(vars(things).items(), key=lambda item: -len(item[1])):
-        text = text.replace(id_, f"«{name}»")
-    return re.sub(r"[0-9a-f]{32}", "«id»", text)
+    names = {id_: f"«{name}»" for name, id_ in vars(things).items()}
+    known = [re.escape(id_) for id_ in sorted(names, key=len, reverse=True)]
+    long = [id_ for id_ in known if len(id_) >= 32]
+    # Any other id before the short ones: the number of an experiment may be within it.
+    any_of_them = "|".join([*long, "[0-9a-f]{32}", *known[len(long) :]])
+    return re.sub(any_of_them, lambda found: names.get(found[0], "«id»"), text)
 
 
 def test_a_name_may_be_there_in_each_workspace(team_a: Rest, team_b: Rest) -> None:

@@ -72,7 +72,7 @@ def test_a_long_error_is_broken_between_words_in_a_terminal_alone(monkeypatch: p
     message = "runstream: " + "words " * 30 + "http://tracker:5000/" + "r" * 100
     assert _in_lines(message) == message
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((80, 24)))
     lines = _in_lines(message + "\n  second line").split("\n")
     assert max(map(len, lines[:2])) <= 80
     assert " ".join(lines[:-1]) == message
