@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import short_directory
+from tests.support.polling import until_now
 from tests.support.producers import Producers, assert_exactly_once
 from tests.support.serve import ServeProcess
 
@@ -52,8 +53,11 @@ def test_a_full_disk_delays_points_and_loses_and_refuses_none(small_disk):
             os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small_disk).free - LEFT_BYTES)
         _wait_for(serve, r"^runstream_group_commit_failures_total\{.*\} [1-9]", "the disk did not become full")
         serve.wait_for_action("group_commit_failed", count=5, timeout_s=60)
+        committed = serve.metric("runstream_points_committed_total")
         ballast.unlink()
         print({record["error"] for record in serve.log_records if record["action"] == "group_commit_failed"})
+        # The replica may still call itself ready while PostgreSQL recovers, which can take longer than a client waits.
+        until_now(lambda: serve.metric("runstream_points_committed_total") > committed, timeout_s=120)
         serve.wait_until("/readyz", 200, timeout_s=60)
         reports = producers.stop()
         assert_exactly_once(serve.grpc_address, producers.run_id, reports)

@@ -267,11 +267,15 @@ async def test_reading_ahead_is_bounded(monkeypatch, database, run_id):
             await connection.execute("LOCK TABLE producers IN ACCESS EXCLUSIVE MODE")
             for number in range(1, 11):
                 await agent.batches((0, number, [0.0] * 900))
-            # The first batch waits in the writer for the lock, the next three in the stream.
-            received = lambda: replica.metric("runstream_batches_received_total", protocol="grpc")  # noqa: E731
-            await until(lambda: reader_waits.is_set() and received() >= 4)
-            assert received() == 4
-            assert replica.pipeline._held_points.held == 2_700
+            # The first batch waits in the writer for the lock, the next three in the stream. Once the reader waits,
+            # it reads nothing more.
+            await until(
+                lambda: (
+                    reader_waits.is_set()
+                    and replica.metric("runstream_batches_received_total", protocol="grpc") == 4
+                    and replica.pipeline._held_points.held == 2_700
+                )
+            )
         await agent.acks(p0=10)
         assert replica.pipeline._held_points.held == 0
 
