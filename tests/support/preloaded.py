@@ -51,8 +51,13 @@ RUNSTREAM = (
 # What a script of MLflow's users imports.
 MLFLOW = ("mlflow", "mlflow.sklearn", "matplotlib.pyplot", "pandas", "sklearn.linear_model", "runstream_mlflow")
 
-# Variables of Python and of protobuf, and the choice of the plugin for MLflow's client.
-_READ_EARLY = ("PYTHON", "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=", "RUNSTREAM_MLFLOW_HTTP=")
+# Variables of Python, protobuf and gRPC, and the choice of the plugin for MLflow's client.
+_READ_EARLY = (
+    "PYTHON",
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=",
+    "GRPC_ENABLE_FORK_SUPPORT=",
+    "RUNSTREAM_MLFLOW_HTTP=",
+)
 # Of Arrow's allocator, which starts it again after a fork.
 _SAFE_THREADS = ("jemalloc_bg_thd",)
 
