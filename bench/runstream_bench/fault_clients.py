@@ -130,7 +130,7 @@ class _Watch:
 
 def main(address: str, run_id: str, clients: int, points_per_s: float) -> None:
     """Runs until the command "stop"."""
-    # The last row tells the clients to stop.
+    # A row for each client. In the last one, this process notes that they are to stop.
     table: Table = np.frombuffer(mmap.mmap(-1, (clients + 1) * _COLUMNS * 8), np.int64).reshape(clients + 1, _COLUMNS)
     # Forked, so that fifty processes import their libraries once. Nothing of gRPC has been started before.
     fork = multiprocessing.get_context("fork")

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import runstream
 from runstream.export.command import Job, export
 from tests.support import preloaded
 from tests.support.databases import short_directory
+from tests.support.polling import until_now
 from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 from tests.support.terminal import Terminal
@@ -63,13 +64,6 @@ def runstream_(serve: ServeProcess, *arguments: object, code: int = 0) -> str:
     return done.stderr if code else done.stdout
 
 
-def eventually(condition: Callable[[], object], *, timeout_s: float = 60) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-
-
 class Tailing:
     """A `runstream tail` in a process of its own."""
 
@@ -81,7 +75,7 @@ class Tailing:
             stderr=subprocess.PIPE,
             text=True,
         )
-        eventually(lambda: sample(serve, "runstream_tail_streams") >= 1)
+        until_now(lambda: sample(serve, "runstream_tail_streams") >= 1)
 
     def lines(self, count: int) -> list[str]:
         assert self.process.stdout is not None
@@ -116,7 +110,7 @@ def test_tail_prints_points_as_json_and_ctrl_c_ends_it(serve: ServeProcess) -> N
         tailing.process.send_signal(signal.SIGINT)
         assert tailing.process.wait(10) == 0
         assert tailing.process.communicate() == ("", "")
-    eventually(lambda: sample(serve, "runstream_tail_streams") == 0)
+    until_now(lambda: sample(serve, "runstream_tail_streams") == 0)
 
 
 def test_tail_goes_on_after_a_restart_of_the_service_without_gap_or_repeat(data_dir: Path) -> None:
@@ -175,7 +169,7 @@ def exported(serve: ServeProcess) -> runstream.RunInfo:
         for step, value in enumerate(VALUES):
             run.log({"odd/keys 漢": value}, step=-step, time_unix_us=-step)
         assert run.flush(120)
-        eventually(lambda: sample(serve, "runstream_rollup_lag_points") == 0)
+        until_now(lambda: sample(serve, "runstream_rollup_lag_points") == 0)
         run.log({"long": -1.0}, step=5)
         assert run.flush(120)
     with start(serve, experiment="exports", name="other") as other:
@@ -338,7 +332,7 @@ def test_gc_purges_deleted_runs_and_series_of_the_running_service(
             return True
         return False
 
-    eventually(collected)
+    until_now(collected)
 
 
 def test_gc_frees_the_name_of_a_deleted_experiment_and_its_files(serve: ServeProcess, client: runstream.Client) -> None:
@@ -361,7 +355,7 @@ def test_gc_frees_the_name_of_a_deleted_experiment_and_its_files(serve: ServePro
         runstream_(serve, "gc", *data_dir, "--artifacts", "--delete")  # the service does so within a minute
         return not file.exists()
 
-    eventually(file_is_deleted)
+    until_now(file_is_deleted)
 
 
 def test_gc_lists_orphaned_files_and_deletes_them_on_request(serve: ServeProcess, client: runstream.Client) -> None:
@@ -433,7 +427,7 @@ def test_status_shows_both_replicas_of_a_database(serve: ServeProcess, data_dir:
             assert terminal.wait() == 0
         assert f":{other.pid} " in terminal.text
         assert max(map(len, terminal.text.splitlines())) <= 80
-    eventually(lambda: f'"pid": {other.pid}' not in runstream_(serve, "status", "--json", "--data-dir", serve.data_dir))
+    until_now(lambda: f'"pid": {other.pid}' not in runstream_(serve, "status", "--json", "--data-dir", serve.data_dir))
 
 
 def test_status_without_a_database_says_so_in_a_line(serve: ServeProcess, tmp_path: Path) -> None:

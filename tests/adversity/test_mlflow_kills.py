@@ -71,7 +71,7 @@ def _logged(directory: Path, number: int) -> int:
 
 
 def _wait_for_steps(directory: Path, count: int) -> None:
-    """Until each process has logged so many more."""
+    """Waits until each process has logged `count` more steps."""
     before = [_logged(directory, number) for number in range(PROCESSES)]
     until_now(lambda: all(_logged(directory, number) >= before[number] + count for number in range(PROCESSES)))
 

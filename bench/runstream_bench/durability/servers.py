@@ -16,7 +16,7 @@ _STOP_S = 15.0
 
 @dataclass(slots=True)
 class Stack:
-    """What a tracker consists of besides its client. `address` is what the client is told."""
+    """What a tracker consists of besides its client. `address` is what the client connects to."""
 
     address: str
     server: ServerProcess | None = None

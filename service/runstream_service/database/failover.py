@@ -82,7 +82,7 @@ class Servers:
 
 
 def _informativeness(error: BaseException) -> int:
-    """A rank of errors: what a server said tells more than that it did not answer."""
+    """How much an error says about its cause: the error of a server says more than a server that does not respond."""
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return 1
     return 2 if isinstance(error, asyncpg.PostgresError) or tls.explain_failure(error) is not None else 0

@@ -52,7 +52,7 @@ class Authenticate:
         return self._note_refusal(scope)
 
     async def _identify(self, scope: Scope) -> ASGIApp:
-        """Puts the caller into the scope; returns the application that answers the request."""
+        """Puts the caller into the scope; returns the application that is to handle the request."""
         headers = Headers(scope=scope)
         try:
             credentials, proof = _credentials(scope, headers)

@@ -40,7 +40,7 @@ class Sink(Protocol):
         """Raises an error if the run does not exist or is deleted."""
 
     async def log_metrics(self, caller: Caller, run_id: UUID, metrics: Metrics, content: bytes) -> None:
-        """Stores metrics, once even if the request is repeated: `content`, the body of the request, tells."""
+        """Stores metrics, once even if the request is repeated: it is recognised by `content`, its body."""
 
     async def log_params(self, caller: Caller, run_id: UUID, params: Mapping[str, str]) -> None:
         """Stores params. Raises ParamChanged if one has another value already."""

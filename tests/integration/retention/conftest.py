@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,13 +105,6 @@ async def refuse_deletion(database: Database, table: str, which: str) -> None:
         f"RETURN OLD; END $$; "
         f"CREATE TRIGGER refuse BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
-
-
-async def eventually(condition: Callable[[], Any], *, timeout_s: float = 60) -> None:
-    give_up = asyncio.get_running_loop().time() + timeout_s
-    while not condition():
-        assert asyncio.get_running_loop().time() < give_up
-        await asyncio.sleep(0.01)
 
 
 async def until_gone(database: Database, table: str, which: str = "true", *, timeout_s: float = 60) -> None:

@@ -21,7 +21,6 @@ from tests.integration.retention.conftest import (
     Code,
     Running,
     delete_run,
-    eventually,
     history,
     latest,
     left,
@@ -30,6 +29,7 @@ from tests.integration.retention.conftest import (
     until_gone,
     write,
 )
+from tests.support.polling import until
 from tests.support.rolling import roll_up
 from tests.support.rpc import Services
 from tests.support.tail import ManualCommit, new_series
@@ -180,7 +180,7 @@ async def test_the_loop_goes_on_after_a_failure(
     await delete_run(services, run_id)
     await database.execute("ALTER TABLE runs RENAME TO hidden")
     async with running_loop(database, registry, store):
-        await eventually(lambda: registry.get_sample_value(FAILURES, {"step": "purge"}))
+        await until(lambda: registry.get_sample_value(FAILURES, {"step": "purge"}))
         await database.execute("ALTER TABLE hidden RENAME TO runs")
         await until_gone(database, "runs")
 
@@ -207,5 +207,5 @@ async def test_a_purge_that_always_fails_keeps_nothing_else_from_being_done(
         await until_gone(database, "metric_segments")
         await until_gone(database, "http_writes")
         await until_gone(database, "runs", f"run_id = '{goes}'")
-        await eventually(lambda: registry.get_sample_value(FAILURES, {"step": "purge"}))
+        await until(lambda: registry.get_sample_value(FAILURES, {"step": "purge"}))
     assert (await left(database))["runs"] == 2
