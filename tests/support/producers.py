@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any
 
 import runstream
-from tests.support.preloaded import Preloaded
 from tests.support.serve import command_environment
 
 _SCRIPT = Path(__file__).parent.parent / "adversity" / "producer.py"
@@ -46,7 +45,10 @@ class Producers:
                 apart = f"{os.environ['RUNSTREAM_DIR']}-{self.run_id[:8]}-{rank}"
                 environment |= {"RUNSTREAM_AGENT": "thread", "RUNSTREAM_DIR": apart}
             command = [sys.executable, str(_SCRIPT), *arguments]
-            self._processes.append(Preloaded(command, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            # Not forks of one process, in which gRPC may choose among replicas with the same random numbers.
+            self._processes.append(
+                subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
         for process in self._processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
