@@ -22,9 +22,9 @@ from rich.table import Table
 
 from runstream_bench.fault_parts import Clients, Replica, clients, count, replicas, slowed
 from runstream_bench.fault_rounds import ROUNDS
-from runstream_bench.gate import Gate
 from runstream_bench.progress import say
 from runstream_bench.service import temporary_postgres
+from runstream_bench.tcp_proxy import Proxy, socket_of, through
 from runstream_service.database.embedded import EmbeddedPostgres
 
 _REPLICAS = 3
@@ -100,18 +100,19 @@ class _Rounds:
     async def cut_off(self) -> None:
         """Nothing passes between one replica and PostgreSQL, while another replica can reach it."""
         directory = self.postgres.data_dir
-        async with (
-            Gate(self.postgres.url) as gate,
-            replicas(1, gate.url, directory, "cut-off") as (cut,),
-            self._round("cut_off", [self.crew[0], cut]) as load,
-        ):
-            harmed = time.monotonic()
-            gate.close()
-            await asyncio.sleep(self.seconds or self._minute_s)
-            # Not at the end: by then the clients have moved to the other replica.
-            self.values["cut_off_waiting_points"] = load.line["logged"] - load.line["acknowledged"]
-            gate.open()
-            await self._recovered("cut_off", load, harmed, [cut])
+        url = self.postgres.url
+        with Proxy(socket_of(url)) as proxy:
+            async with (
+                replicas(1, through(url, proxy.address), directory, "cut-off") as (cut,),
+                self._round("cut_off", [self.crew[0], cut]) as load,
+            ):
+                harmed = time.monotonic()
+                proxy.stall()
+                await asyncio.sleep(self.seconds or self._minute_s)
+                # Not at the end: by then the clients have moved to the other replica.
+                self.values["cut_off_waiting_points"] = load.line["logged"] - load.line["acknowledged"]
+                proxy.resume()
+                await self._recovered("cut_off", load, harmed, [cut])
 
     @property
     def _minute_s(self) -> float:

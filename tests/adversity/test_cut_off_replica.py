@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import runstream
-from tests.support.databases import short_directory, socket_of, through
+from runstream_bench.tcp_proxy import Proxy, socket_of, through
+from tests.support.databases import short_directory
 from tests.support.producers import Producers, assert_exactly_once
-from tests.support.proxy import Proxy
 from tests.support.serve import ServeProcess
 
 SECONDS = float(os.environ.get("CUT_SECONDS", "5"))
@@ -68,7 +68,7 @@ def _hole(proxy: Proxy) -> None:
 def test_clients_of_a_replica_that_is_cut_off_from_postgres_go_to_another(
     database_url: str, directory: Path, proxy: Proxy, harm: Callable[[Proxy], None]
 ) -> None:
-    behind = ["--database", through(proxy.address, database_url)]
+    behind = ["--database", through(database_url, proxy.address)]
     with (
         ServeProcess(directory / "well", arguments=["--database", database_url]) as well,
         ServeProcess(directory / "cut", arguments=behind) as cut,

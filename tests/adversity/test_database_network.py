@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from runstream_bench import http_client
-from tests.support.databases import socket_of, through
+from runstream_bench.tcp_proxy import Direction, Proxy, socket_of, through
 from tests.support.producers import Producers, assert_exactly_once
-from tests.support.proxy import Direction, Proxy
 from tests.support.serve import ServeProcess
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
@@ -103,7 +102,7 @@ def test_faults_of_the_network_to_the_database_lose_and_double_nothing(database_
     chance = random.Random(seed)
     with (
         Proxy(socket_of(database_url)) as proxy,
-        ServeProcess(data_dir, arguments=["--database", through(proxy.address, database_url), *OFTEN]) as serve,
+        ServeProcess(data_dir, arguments=["--database", through(database_url, proxy.address), *OFTEN]) as serve,
         Producers(serve.grpc_address, count=4, points_per_s=200) as producers,
     ):
         readers = [Reader(serve) for _ in range(3)]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 import runstream
+from runstream_bench.tcp_proxy import Direction, Proxy
 from tests.support.polling import until_now
-from tests.support.proxy import Direction, Proxy
 from tests.support.serve import ServeProcess
 
 

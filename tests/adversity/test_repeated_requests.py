@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from urllib3.util import Retry
 
+from runstream_bench.tcp_proxy import Proxy, socket_of, through
 from runstream_service.auth.anonymous import Anonymous
 from runstream_service.database import effects
 from runstream_service.errors import core as errors
@@ -24,8 +25,6 @@ from runstream_service.http.mlflow_errors import error_response
 from runstream_service.mlflow.endpoints import guarded
 from runstream_service.monitoring.metrics import Metrics
 from runstream_service.monitoring.readiness import Readiness
-from tests.support.databases import socket_of, through
-from tests.support.proxy import Proxy
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
 
@@ -54,7 +53,7 @@ def client_of_3_18() -> requests.Session:
 def test_what_could_not_begin_is_answered_so_that_it_is_repeated(database_url: str, data_dir: Path) -> None:
     with (
         Proxy(socket_of(database_url)) as proxy,
-        ServeProcess(data_dir, arguments=["--database", through(proxy.address, database_url)]) as serve,
+        ServeProcess(data_dir, arguments=["--database", through(database_url, proxy.address)]) as serve,
     ):
         rest = Rest(serve.http_url)
         for route, body in CREATING.items():

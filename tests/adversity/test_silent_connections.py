@@ -14,11 +14,10 @@ import pytest
 
 import runstream
 from runstream_bench import http_client
+from runstream_bench.tcp_proxy import Direction, Proxy, socket_of, through
 from runstream_service.database import connections
 from runstream_service.database.pool import Database
 from runstream_service.errors.core import DatabaseUnavailable
-from tests.support.databases import socket_of, through
-from tests.support.proxy import Direction, Proxy
 from tests.support.serve import ServeProcess
 
 # Some ten times what it takes on a quiet machine: the next ping, which is not answered for two seconds, then the next
@@ -34,7 +33,7 @@ def proxy(database_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 async def database(database_url: str, proxy: Proxy) -> AsyncIterator[Database]:
-    opened = await Database.open(through(proxy.address, database_url), max_size=3)
+    opened = await Database.open(through(database_url, proxy.address), max_size=3)
     yield opened
     await opened.close(within_s=0.1)
 
@@ -102,7 +101,7 @@ async def test_without_any_ping_the_driver_gives_up_somewhat_later_than_the_serv
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_MARGIN_S", 0.5)
     impatient = connections.ConnectionKind("runstream", 1)
-    database = await Database.open(through(proxy.address, database_url), max_size=1, kind=impatient)
+    database = await Database.open(through(database_url, proxy.address), max_size=1, kind=impatient)
     try:
         proxy.stall(direction)
         began = time.monotonic()
@@ -158,7 +157,7 @@ def test_a_service_whose_connections_are_frozen_answers_all_calls_and_recovers(
         Proxy(socket_of(database_url)) as proxy,
         ServeProcess(
             data_dir,
-            arguments=["--database", through(proxy.address, database_url), "--epoch-seconds", "1"],
+            arguments=["--database", through(database_url, proxy.address), "--epoch-seconds", "1"],
         ) as serve,
         runstream.Client(serve.grpc_address) as client,
         runstream.start_run("frozen", "connections", address=serve.grpc_address) as run,

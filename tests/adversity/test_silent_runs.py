@@ -8,9 +8,9 @@ import time
 import pytest
 
 import runstream
+from runstream_bench.tcp_proxy import Proxy
 from tests.support.databases import short_directory
 from tests.support.producers import Producers
-from tests.support.proxy import Proxy
 from tests.support.serve import ServeProcess
 
 # A minute is the least that it takes as a setting.

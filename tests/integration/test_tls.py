@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from runstream_bench.tcp_proxy import Proxy, socket_of, through
 from runstream_service.database.external import open_at_once, open_external
 from runstream_service.database.replica import ReplicaId
 from runstream_service.errors.startup import StartupError
-from tests.support.databases import short_directory, socket_of, through
-from tests.support.proxy import Proxy
+from tests.support.databases import short_directory
 from tests.support.tls_front import TlsFront
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
@@ -94,6 +94,6 @@ async def test_what_cannot_work_is_refused_at_once(
 
 async def test_a_server_without_tls(database_url: str, replica: ReplicaId) -> None:
     with Proxy(socket_of(database_url)) as proxy:
-        wrong = f"{through(proxy.address, database_url)}?sslmode=require"
+        wrong = f"{through(database_url, proxy.address)}?sslmode=require"
         with pytest.raises(StartupError, match="the server does not speak TLS"):
             await asyncio.wait_for(open_external(wrong, pool_size=1, wait_s=100, replica=replica), 20)

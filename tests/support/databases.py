@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -85,15 +84,3 @@ def schema_of(url: str) -> str:
     command = [str(PROGRAMS / "pg_dump"), "--schema-only", url]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return re.sub(r"(?m)^\\(un)?restrict .*\n", "", dump)  # with a new key in each dump
-
-
-def socket_of(url: str) -> str:
-    """The path of the unix socket of a test's database, which a `Proxy` takes as its target."""
-    query = parse_qs(urlsplit(url).query)
-    return f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
-
-
-def through(address: str, url: str) -> str:
-    """The URL of the same database at another address, such as that of a `Proxy` in front of it."""
-    parts = urlsplit(url)
-    return f"postgresql://{parts.username}@{address}{parts.path}"

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.support.databases import short_directory, socket_of
+from runstream_bench.tcp_proxy import socket_of
+from tests.support.databases import short_directory
 
 PORT = 6432
 

@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from runstream_bench.durability.cells import Cell
-from runstream_bench.durability.lost_answers import LostAnswers
 from runstream_bench.durability.small_disk import filled
 from runstream_bench.durability.trackers import Tracker
+from runstream_bench.tcp_proxy import Proxy
 
 # A day, cut 288 times. Longer than MLflow's client tries by default (its 7 retries take about four minutes), which is
 # the longest of all that give up at some time.
 OUTAGE_S = 300.0
 RANKS = 4
 LOST_ANSWERS = 8
+PASS_S = 1.0  # between two times at which answers get lost, at any scale
 KILLED_TRAINERS = 3
 
 
@@ -63,13 +64,16 @@ async def kill_database(cell: Cell) -> None:
 
 
 async def lost_answers(cell: Cell) -> None:
-    async with LostAnswers(cell.stack.port) as way:
-        trainer = await cell.trainer(address=cell.stack.through(way.port))
+    with Proxy(f"127.0.0.1:{cell.stack.port}") as proxy:
+        trainer = await cell.trainer(address=cell.stack.through(proxy.port))
         await cell.sleep(2)
-        await way.lose(max(2, round(LOST_ANSWERS * cell.scale)))
+        lost = 0
+        for _ in range(max(2, round(LOST_ANSWERS * cell.scale))):
+            await asyncio.sleep(PASS_S)
+            lost += await asyncio.to_thread(proxy.lose_answers)
         await cell.sleep(2)
         await trainer.stop()
-        cell.remark = f"{way.answers} answers were lost"
+        cell.remark = f"{lost} answers were lost"
 
 
 async def ranks(cell: Cell) -> None:

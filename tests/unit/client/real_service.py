@@ -14,6 +14,7 @@ import asyncpg
 import grpc
 
 from runstream.v1 import run_pb2, run_pb2_grpc
+from runstream_bench.tcp_proxy import Proxy
 from runstream_service.artifacts.paths import NO_ARTIFACTS
 from runstream_service.artifacts.store import ArtifactStore
 from runstream_service.concurrency.deadlines import Deadline
@@ -25,7 +26,6 @@ from runstream_service.server.frontend import Frontend
 from runstream_service.server.pool_shares import LEAST_POOL_SIZE, calls_pool_size
 from runstream_service.server.settings import read_settings
 from tests.support.databases import fresh_database
-from tests.support.proxy import Proxy
 from tests.unit.client.ledger import Point
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback that does what networks do: cut, freeze, stall, slice, delay."""
+"""A TCP proxy on the loopback that does what networks do: cut, freeze, stall, slice, delay, lose answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import contextlib
 import enum
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 T = TypeVar("T")
+
+_PIECE_BYTES = 65_536
+# Answers are thrown away for so long after the first of them, so that those of other connections are lost too.
+_LOSE_S = 0.2
 
 
 class Direction(enum.Flag):
@@ -34,18 +40,20 @@ class Proxy:
     - `stall()` makes all connections silent, also new ones: a black hole, both ways or in one direction.
     - `delay_s` holds each piece back; `slice_bytes` forwards at most this many bytes at a time.
     - `cut_after_bytes` resets each new connection after about this many bytes of requests.
+    - `lose_answers()` lets requests through and throws their answers away; then all connections are reset.
     - `resume()` ends `freeze` and `stall`: what was held back arrives. `restore()` ends all harm.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self.refuse = False
-        self.slice_bytes = 65_536
+        self.slice_bytes = _PIECE_BYTES
         self.delay_s = 0.0
         self.cut_after_bytes = 0
         self.connections = 0
         self.cuts = 0
         self._stalled = Direction(0)
+        self._loses_answers = False
         self._links: set[_Link] = set()
         self._chance = random.Random(7)
         self._loop = asyncio.new_event_loop()
@@ -53,16 +61,15 @@ class Proxy:
 
     def __enter__(self) -> Proxy:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._connection, "127.0.0.1", 0), self._loop
-        ).result(10)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = self._await(asyncio.start_server(self._connection, "127.0.0.1", 0), 10)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         return self
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._await(self._close(), 10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -79,20 +86,30 @@ class Proxy:
         """Forward nothing in this direction, on no connection, until `resume`."""
         self._run(lambda: self._stall(direction))
 
+    def lose_answers(self, *, patience_s: float = 10.0) -> int:
+        """Carry out requests and lose their answers; on how many connections that happened before they were reset.
+
+        0 if nobody has asked for anything within `patience_s`.
+        """
+        return self._await(self._lose_answers(patience_s), patience_s + 10)
+
     def resume(self) -> None:
         """Forward again, on all connections."""
         self._run(self._resume)
 
     def restore(self) -> None:
         """End all harm; connections that were cut stay so."""
-        self.refuse, self.slice_bytes, self.delay_s, self.cut_after_bytes = False, 65_536, 0.0, 0
+        self.refuse, self.slice_bytes, self.delay_s, self.cut_after_bytes = False, _PIECE_BYTES, 0.0, 0
         self.resume()
 
     def _run(self, action: Callable[[], T]) -> T:
         async def act() -> T:
             return action()
 
-        return asyncio.run_coroutine_threadsafe(act(), self._loop).result(10)
+        return self._await(act(), 10)
+
+    def _await(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 
     def _cut(self) -> int:
         links = list(self._links)
@@ -116,6 +133,19 @@ class Proxy:
         for link in self._links:
             link.release()
 
+    async def _lose_answers(self, patience_s: float) -> int:
+        for link in self._links:
+            link.asked = link.lost = False
+        self._loses_answers = True
+        give_up = time.monotonic() + patience_s
+        while not any(link.lost for link in self._links) and time.monotonic() < give_up:  # noqa: ASYNC110 - per piece
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(_LOSE_S)
+        self._loses_answers = False
+        lost = sum(link.lost for link in self._links)
+        self._cut()
+        return lost
+
     async def _close(self) -> None:
         self._server.close()
         self._cut()
@@ -138,8 +168,8 @@ class Proxy:
         self._links.add(link)
         budget = self._chance.randint(1, 2 * self.cut_after_bytes) if self.cut_after_bytes else None
         pumps = (
-            asyncio.ensure_future(self._pump(reader, up_writer, link.requests, budget)),
-            asyncio.ensure_future(self._pump(up_reader, writer, link.answers, None)),
+            asyncio.ensure_future(self._ask(reader, up_writer, link, budget)),
+            asyncio.ensure_future(self._answer(up_reader, writer, link)),
         )
         try:
             await asyncio.wait({*pumps, link.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -155,15 +185,13 @@ class Proxy:
         host, _, port = self._target.rpartition(":")
         return await asyncio.open_connection(host, int(port))
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_gate: asyncio.Event, budget: int | None
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link, budget: int | None
     ) -> None:
-        """Copies bytes until one side ends; its end goes through the gate as well."""
+        """Copies requests until one side ends or the budget is spent."""
         with contextlib.suppress(OSError):
-            while data := await reader.read(self.slice_bytes):
-                await open_gate.wait()
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
+            while data := await self._piece(reader, link.requests):
+                link.asked = True
                 if budget is not None:
                     data, budget = data[:budget], budget - len(data)
                 writer.write(data)
@@ -171,15 +199,39 @@ class Proxy:
                 if budget is not None and budget <= 0:
                     self.cuts += 1
                     return
-        await open_gate.wait()
+        await link.requests.wait()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
+        """Copies answers until one side ends."""
+        with contextlib.suppress(OSError):
+            while data := await self._piece(reader, link.answers):
+                if self._loses_answers:
+                    link.lost |= link.asked
+                else:
+                    writer.write(data)
+                    await writer.drain()
+        await link.answers.wait()
+
+    async def _piece(self, reader: asyncio.StreamReader, open_gate: asyncio.Event) -> bytes:
+        """What arrived, when the gate is open; empty at the end."""
+        data = await reader.read(self.slice_bytes)
+        if data:
+            await open_gate.wait()
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+        return data
 
 
 class _Link:
-    """A client's connection and the one to the target; each direction has a gate."""
+    """A client's connection and the one to the target; each direction has a gate.
+
+    Since answers began to be lost: `asked`, something was requested; `lost`, some of its answer was thrown away.
+    """
 
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self._writers = writers
         self.requests, self.answers = asyncio.Event(), asyncio.Event()
+        self.asked = self.lost = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.release()
 
@@ -201,3 +253,15 @@ class _Link:
             writer.transport.abort()
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+def socket_of(database_url: str) -> str:
+    """The path of the unix socket of a database, from its URL: a target for Proxy."""
+    query = parse_qs(urlsplit(database_url).query)
+    return f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
+
+
+def through(database_url: str, address: str) -> str:
+    """The URL of the same database at another address, HOST:PORT."""
+    parts = urlsplit(database_url)
+    return f"postgresql://{parts.username}@{address}{parts.path}"
