@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from runstream import _settings, _tls, errors
+from runstream import _settings, errors
 from runstream._endpoint import Endpoint
 from runstream.v1 import status_pb2
 
@@ -191,7 +191,9 @@ def explained(failure: Failure, endpoint: Endpoint) -> Failure:
     few seconds at most."""
     if failure.code != "UNAVAILABLE" or failure.reason:
         return failure  # the service has answered with a reason
-    problem = _tls.probe(endpoint).problem
+    from runstream._tls_probe import probe  # here, as loading OpenSSL takes time
+
+    problem = probe(endpoint).problem
     return Failure(failure.code, problem, TLS_FAILED) if problem else failure
 
 

@@ -1,15 +1,4 @@
 """The version of this runstream."""
 
-from __future__ import annotations
-
-import functools
-import importlib.metadata
-
-
-@functools.cache
-def version() -> str:
-    """The version of the installed package; "unknown" in a source tree that is not installed."""
-    try:
-        return importlib.metadata.version("runstream")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+# Also in pyproject.toml. (importlib.metadata reads it there, and imports a dozen modules for that.)
+VERSION = "0.1.0"

@@ -5,6 +5,7 @@
     status    agent.json, and what `runstream agent status` shows with or without an agent
     sync      sends the journals of a directory, a single journal, or a copy of one, and then ends
     console   the commands without click: python -m runstream.agent
+    imports   makes the imports of that process cheaper
 
 Only the standard library is imported until a process has become the agent.
 """

@@ -2,6 +2,10 @@
 
 import sys
 
-from runstream.agent.console import main
+from runstream.agent.imports import load_lazily, no_garbage_collection
+
+load_lazily()
+with no_garbage_collection():
+    from runstream.agent.console import main
 
 sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; returns the exit status."""
+    if [*arguments[:3]] == ["run", "--detach", "--dir"] and len(arguments) == 4:  # as a training process starts it
+        return run_agent(arguments[3], stay=False, detach=True)
+    import argparse  # after that, as it and the parser take time
+
     parser = argparse.ArgumentParser(prog="python -m runstream.agent", description="Send the journals of this machine.")
     commands = parser.add_subparsers(dest="command")
     run = commands.add_parser("run", help="send journals to the service until nothing is left")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runstream._stored_credentials import StoredCredentials
 from runstream._threads import check_threads_for_grpc
+from runstream.agent.imports import no_garbage_collection
 from runstream.journal import Directory
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Runs the agent; returns the exit status. With `detach`, the calling process returns at once, and the agent runs
-    in another one."""
-    if options.detach and not _become_daemon():
-        return 0
+    """Runs the agent; returns the exit status. With `detach`, the calling process ends at once, and the agent runs in
+    another one."""
+    if options.detach:
+        _become_daemon()
     directory = Directory(options.directory)
     try:
         directory.make()
@@ -126,9 +127,10 @@ class Agent:
 
     def run(self) -> int:
         """Runs until it is idle, stopped by a signal, or its directory is gone; returns the exit status."""
-        from runstream.agent.status import StatusFile
-        from runstream.system_metrics import SystemMetrics
-        from runstream.transport.transport import Transport
+        with no_garbage_collection():
+            from runstream.agent.status import StatusFile
+            from runstream.system_metrics import SystemMetrics
+            from runstream.transport.transport import Transport
 
         transport = Transport(self._directory, log=_log)
         metrics = SystemMetrics(self._directory, logger.warning)
@@ -196,16 +198,15 @@ class Agent:
         self._stopping = True
 
 
-def _become_daemon() -> bool:
-    """Detaches the process by forking twice. Returns True in the agent's process, False in the original one."""
+def _become_daemon() -> None:
+    """Detaches the process by forking twice. Returns in the agent's process; the original one ends."""
     if os.fork():
-        return False
+        os._exit(0)
     os.setsid()
     if os.fork():
         os._exit(0)  # the agent leads no session, so it cannot get a terminal
     os.chdir("/")
     os.umask(0o077)
-    return True
 
 
 def _redirect_streams(log_path: Path) -> None:

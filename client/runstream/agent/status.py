@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from runstream._version import version
+from runstream._version import VERSION
 from runstream.journal import Directory, Position
 from runstream.journal.check import JournalCheck, check_journal
 from runstream.journal.files import OS_FILES, replace_file
@@ -68,7 +68,7 @@ class StatusFile:
             }
         return {
             "pid": os.getpid(),
-            "version": version(),
+            "version": VERSION,
             "started_unix_us": self._started_unix_us,
             "updated_unix_us": time.time_ns() // 1000,
             "stays": self._stays,

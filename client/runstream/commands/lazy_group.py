@@ -73,9 +73,9 @@ def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def show(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
         if wanted and not ctx.resilient_parsing:
-            from runstream._version import version
+            from runstream._version import VERSION
 
-            click.echo(f"runstream, version {version()}")
+            click.echo(f"runstream, version {VERSION}")
             ctx.exit()
 
     return click.option(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runstream._sizes import shown_bytes
-from runstream._version import version
+from runstream._version import VERSION
 from runstream.doctor.checks import Check, broken, ok, skipped, warning
 from runstream.journal import Directory
 from runstream.journal.layout import DAMAGED, WRITER_LOCK
@@ -106,9 +106,9 @@ def _agent(directory: Directory, left: list[Path]) -> Check:
     errors = _errors(status)
     if errors:
         return broken("agent", f"{found}: {'; '.join(errors)}", f"see its log, {directory.agent_log_path}")
-    if agent_version and agent_version != version():
+    if agent_version and agent_version != VERSION:
         hint = "it ends when everything is sent, and the next one has this version; to have that now, end the agent"
-        return warning("agent", f"{found}, and the client has version {version()}", hint)
+        return warning("agent", f"{found}, and the client has version {VERSION}", hint)
     return ok("agent", found)
 
 

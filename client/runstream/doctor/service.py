@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runstream import _tls
 from runstream._endpoint import Endpoint, is_exposed
-from runstream._version import version
+from runstream._tls import CannotDial
+from runstream._tls_probe import context_of, probe
+from runstream._version import VERSION
 from runstream.doctor.checks import Check, State, broken, ok, skipped, warning
 
 TIMEOUT_S = 5.0
@@ -77,7 +78,7 @@ def _hint_of_address(what: str) -> str:
 
 
 def _tls_of(endpoint: Endpoint) -> Check:
-    found = _tls.probe(endpoint)
+    found = probe(endpoint)
     if found.problem:
         return broken("TLS", found.problem, "until then points stay in the journal")
     if is_exposed(endpoint):
@@ -195,7 +196,7 @@ def _http(url: str, endpoint: Endpoint) -> Iterator[Check]:
             f"{url} cannot be reached: {reason}",
             "only MLflow's scripts and the web UI need it: correct --http or RUNSTREAM_MLFLOW_HTTP_ADDRESS",
         )
-        yield skipped("versions", f"client {version()}; the service's version is read over HTTP")
+        yield skipped("versions", f"client {VERSION}; the service's version is read over HTTP")
         yield skipped("clock", "it is read over HTTP")
         return
     server_version = _version_of(answer)
@@ -216,14 +217,14 @@ def _get(url: str, endpoint: Endpoint) -> _Answer:
     answer."""
     began_s = time.time()
     try:
-        https = urllib.request.HTTPSHandler(context=_tls.context_of(endpoint.tls))
+        https = urllib.request.HTTPSHandler(context=context_of(endpoint.tls))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
         with opener.open(url, timeout=TIMEOUT_S) as response:
             return _Answer(response.status, dict(response.headers), response.read(65_536), began_s, time.time())
     except urllib.error.HTTPError as error:
         with error:
             return _Answer(error.code, dict(error.headers), error.read(65_536), began_s, time.time())
-    except (ValueError, EOFError, _tls.CannotDial) as error:
+    except (ValueError, EOFError, CannotDial) as error:
         raise OSError(str(error)) from error
 
 
@@ -246,9 +247,8 @@ def _ready(url: str, endpoint: Endpoint) -> Check:
 
 
 def _versions(server: str) -> Check:
-    client = version()
-    found = f"client {client}, service {server}"
-    if client.split(".")[:2] == server.split(".")[:2]:
+    found = f"client {VERSION}, service {server}"
+    if VERSION.split(".")[:2] == server.split(".")[:2]:
         return ok("versions", found)
     return warning("versions", found, "update the older one; only neighbouring releases are known to work together")
 

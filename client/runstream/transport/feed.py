@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,7 +92,7 @@ class Feed:
         self.producer = Producer(
             self.settled,
             bytes.fromhex(position.producer or journal.id),
-            lambda: uuid.uuid4().bytes,
+            lambda: os.urandom(16),
             first=position.producer_first_batch,
             refusing="run_deleted" if position.run_state == "deleted" else "",
             on_event=self._on_event,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from runstream._endpoint import resolve
-from runstream._tls import CannotDial, context_of
+from runstream._tls import CannotDial
+from runstream._tls_probe import context_of
 from runstream.mlflow.address import http_url_here, http_url_of
 from runstream_service.mlflow_port.port import MlflowPort
 from runstream_service.monitoring import logs

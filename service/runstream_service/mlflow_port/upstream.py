@@ -16,7 +16,7 @@ from yarl import URL
 from runstream._backoff import Backoff
 from runstream._endpoint import TlsFiles
 from runstream._repetition import Repetition
-from runstream._tls import context_of
+from runstream._tls_probe import context_of
 from runstream_service.concurrency.deadlines import Deadline
 from runstream_service.errors.core import CoreError, Forbidden, RunDeleted, RunNotFound, Unauthenticated
 from runstream_service.http.callers import known_caller_of

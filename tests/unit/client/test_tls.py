@@ -11,10 +11,10 @@ import grpc
 import pytest
 
 import runstream
-from runstream import _tls
 from runstream._credentials import Credentials, Secret
 from runstream._endpoint import Endpoint, TlsFiles, resolve
 from runstream._stored_credentials import FIELD, StoredCredentials
+from runstream._tls_probe import probe
 from runstream.journal import Directory
 from tests.support.authorities import CertificateFiles
 from tests.unit.client.reference_service import ReferenceService
@@ -70,7 +70,7 @@ def trainer_of(tmp_path: Path) -> StartTrainer:
 
 
 def problem(address: str, **variables: str) -> str:
-    return _tls.probe(resolve(address, variables)).problem
+    return probe(resolve(address, variables)).problem
 
 
 def test_points_and_reads_go_over_tls(

@@ -83,9 +83,19 @@ def test_an_agent_inherits_nothing_of_the_training_process(
     os.close(write_end)
     assert os.read(read_end, 1) == b"", "nobody else holds the pipe"
     os.close(read_end)
-    assert agent.memory_info().rss < 60e6
     ensure_agent(directory)
     assert psutil.Process().children() == [] or agent not in psutil.Process().children(recursive=True)
+
+
+def test_an_agent_is_small_and_loads_only_what_it_uses(service: Service, directory: Directory) -> None:
+    trainer = Trainer.start(directory, service.address)
+    agent = started(directory)
+    trainer.log(range(10))
+    settled(trainer)
+    assert agent.memory_info().rss < 50e6
+    loaded = {Path(mapped.path).name.partition(".")[0] for mapped in agent.memory_maps()}
+    assert "cygrpc" in loaded
+    assert not loaded & {"_asyncio", "_ssl"}
 
 
 def test_of_agents_that_start_at_the_same_time_one_stays(service: Service, directory: Directory) -> None:
