@@ -206,7 +206,8 @@ def test_a_run_gets_another_name_a_description_and_a_tag(ui: Ui) -> None:
     page = ui.open_run("before")
     page.get_by_label("Edit description").click()
     page.locator("textarea").first.fill("seen in a browser")
-    page.get_by_role("button", name="Save").click()
+    with page.expect_response("**/runs/set-tag"):  # the text is on the page already while it is edited
+        page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("seen in a browser").first).to_be_visible()
 
     page.get_by_label("Open header dropdown menu").click()
@@ -222,6 +223,7 @@ def test_a_run_gets_another_name_a_description_and_a_tag(ui: Ui) -> None:
     dialog.get_by_label("Value").fill("yes")
     dialog.get_by_label("Add tag").click()
     dialog.get_by_role("button", name="Save tags").click()
+    expect(dialog).to_have_count(0)  # the dialog shows the tag, too, and closes when it is saved
     expect(page.get_by_text("reviewed").first).to_be_visible()
 
     changed = client.get_run(run.info.run_id)
@@ -285,9 +287,11 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
     experiment_id = client.create_experiment("deleted and restored in a browser")
     run_id = client.create_run(experiment_id, run_name="goes and comes").info.run_id
     page = ui.open(f"experiments/{experiment_id}/runs")
+    dialog = page.get_by_role("dialog")
     page.get_by_label("Select all runs").check()
     page.get_by_role("button", name="Delete").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(dialog).to_have_count(0)  # the page behind it has no roles
     expect(page.get_by_role("link", name="goes and comes")).to_have_count(0)
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
 
@@ -296,7 +300,8 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
     expect(page.get_by_role("link", name="goes and comes")).to_be_visible()
     page.get_by_label("Select all runs").check()
     page.get_by_role("button", name="Restore").click()
-    page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    dialog.get_by_role("button", name="Restore").click()
+    expect(dialog).to_have_count(0)
     expect(page.get_by_role("link", name="goes and comes")).to_have_count(0)
     assert client.get_run(run_id).info.lifecycle_stage == "active"
 

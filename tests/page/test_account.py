@@ -184,8 +184,9 @@ def test_a_session_that_begins_again_in_another_tab_goes_on_here(
     execute(guarded, "DELETE FROM sessions")
     expect(page.get_by_role("alert")).to_contain_text("You are signed out")
     other = page.context.new_page()
-    other.goto(f"{guarded.http_url}/signin")
+    other.goto(f"{guarded.http_url}/signin?next=%2Fabout")
     sign_in(other, tokens["write"])
+    other.wait_for_url(f"{guarded.http_url}/about")  # closing a page on its way to another one sometimes never ended
     other.close()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.get_by_role("alert")).to_have_count(0)
