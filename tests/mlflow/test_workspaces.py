@@ -96,7 +96,7 @@ CALLS: Sequence[tuple[str, str, Mapping[str, Any] | None]] = (
 
 def test_the_api_of_workspaces_answers_as_stock_does(guarded: ServeProcess, tokens: Mapping[str, str]) -> None:
     salt = uuid.uuid4().hex[:8]
-    with stock_server("--enable-workspaces") as url:
+    with stock_server({"MLFLOW_ENABLE_WORKSPACES": "true"}) as url:
         for method, path, body in CALLS:
             answers = []
             for server, token in ((url, ""), (guarded.http_url, tokens["admin"])):
