@@ -10,9 +10,9 @@ from playwright.sync_api import Page
 
 from tests.page.conftest import Opened
 
-# What a panel draws, in plain numbers.
+# What a panel draws, in plain numbers; thousands of them with the buckets.
 _DRAWN = """
-(key) => {
+([key, withBuckets]) => {
   const { plot } = document.querySelector(`.panel[data-key="${key}"] .plot`);
   const range = plot.session.range;
   const finite = (bucket) =>
@@ -29,8 +29,11 @@ _DRAWN = """
       isPart: line.curve !== line.whole,
       points: line.whole.points,
       end: line.whole.end,
-      smooth: line.smooth && Array.from(line.smooth.subarray(0, line.curve.length)),
-      buckets: Array.from({ length: line.curve.length }, (_, row) => finite(line.curve.at(row))),
+      count: line.curve.length,
+      ...(withBuckets && {
+        smooth: line.smooth && Array.from(line.smooth.subarray(0, line.curve.length)),
+        buckets: Array.from({ length: line.curve.length }, (_, row) => finite(line.curve.at(row))),
+      }),
     })),
   };
 }
@@ -72,21 +75,21 @@ class Charts:
         self.tab.open(f"compare?r={','.join(run_ids)}&{query}")
         return self
 
-    def drawn(self, key: str) -> dict[str, Any]:
-        drawn: dict[str, Any] = self.page.evaluate(_DRAWN, key)
+    def drawn(self, key: str, *, with_buckets: bool = True) -> dict[str, Any]:
+        drawn: dict[str, Any] = self.page.evaluate(_DRAWN, [key, with_buckets])
         return drawn
 
     def wait(self, key: str, condition: Callable[[dict[str, Any]], Any], *, timeout_s: float = 30) -> dict[str, Any]:
-        """Waits until what a panel draws is as wanted."""
+        """Waits until what a panel draws is as wanted, which the condition says without the buckets."""
         deadline = time.monotonic() + timeout_s
         panel = self.page.locator(f'.panel[data-key="{key}"]')
         panel.scroll_into_view_if_needed()  # panels that are not seen draw nothing
         panel.locator("canvas").wait_for()
-        while not condition(drawn := self.drawn(key)):
-            shown = {**drawn, "lines": [{**line, "buckets": len(line["buckets"])} for line in drawn["lines"]]}
+        while True:
+            if condition(shown := self.drawn(key, with_buckets=False)) and condition(drawn := self.drawn(key)):
+                return drawn
             assert time.monotonic() < deadline, shown
             self.page.wait_for_timeout(50)
-        return drawn
 
     def pixels(self, key: str, left: float, top: float, width: float, height: float, colour: str | None = None) -> int:
         """Counts pixels close to this colour, by default that of the first line, in a part of the plot."""
@@ -102,7 +105,7 @@ class Charts:
 
 
 def loaded(drawn: dict[str, Any]) -> bool:
-    return bool(drawn["lines"]) and all(line["buckets"] for line in drawn["lines"])
+    return bool(drawn["lines"]) and all(line["count"] for line in drawn["lines"])
 
 
 def exact(drawn: dict[str, Any]) -> bool:
@@ -111,4 +114,4 @@ def exact(drawn: dict[str, Any]) -> bool:
 
 def refined(drawn: dict[str, Any]) -> bool:
     """Whether a panel shows its final curves, not a draft."""
-    return loaded(drawn) and all(len(line["buckets"]) > 250 for line in drawn["lines"])
+    return loaded(drawn) and all(line["count"] > 250 for line in drawn["lines"])

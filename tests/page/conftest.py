@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page
+from playwright.sync_api import Browser, CDPSession, ConsoleMessage, Error, Page
 
 from tests.support.browsers import DEADLINE_MS, running_browser
 from tests.support.databases import short_directory
@@ -15,7 +14,7 @@ from tests.support.pages import keep_picture
 from tests.support.serve import ServeProcess
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Opened:
     """A browser's tab with the page, and the errors in it."""
 
@@ -68,57 +67,71 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-class Window:
-    """A page that tests use one after another. In a new one, everything takes twice the processor time: the browser
-    starts a process for it, which compiles every script again."""
+class Windows:
+    """Windows that tests use one after another; each is a browser of its own, with one page. In a new one, everything
+    takes twice the processor time: the browser starts a process for it, which compiles every script again."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
-        self._page: Page | None = None
+        self._pages: list[Page] = []
+        self._sessions: list[CDPSession] = []
 
-    def page(self) -> Page:
+    def page(self, number: int) -> Page:
         """A page without any state."""
-        if self._page is None:
-            self._page = self._browser.new_context().new_page()
-        return self._page
+        while len(self._pages) <= number:
+            page = self._browser.new_context().new_page()
+            self._pages.append(page)
+            self._sessions.append(page.context.new_cdp_session(page))
+        return self._pages[number]
 
-    def clear(self, url: str) -> None:
+    def bypass_policy(self, number: int) -> None:
+        """Lets scripts of the test into the page, until it is cleared."""
+        self._sessions[number].send("Page.setBypassCSP", {"enabled": True})
+
+    def clear(self, number: int, url: str) -> None:
         """Removes what a test left of a service: pages, cookies, what is stored, and where the pointer was."""
-        page = self.page()
+        page, session = self._pages[number], self._sessions[number]
         for other in page.context.pages[1:]:
             other.close()
         page.goto("about:blank")
         page.mouse.move(-10, -10)
         page.context.clear_cookies()
-        session = page.context.new_cdp_session(page)
+        page.context.clear_permissions()
+        session.send("Page.setBypassCSP", {"enabled": False})
         session.send("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
-        session.detach()
 
     def close(self) -> None:
-        """The next test gets a new page."""
-        if self._page is not None:
-            self._page.context.close()
-        self._page = None
+        """The next test gets new windows."""
+        for page in self._pages:
+            page.context.close()
+        self._pages.clear()
+        self._sessions.clear()
 
 
 @pytest.fixture(scope="package")
-def window(browser: Browser) -> Iterator[Window]:
-    window = Window(browser)
-    yield window
-    window.close()
+def windows(browser: Browser) -> Iterator[Windows]:
+    windows = Windows(browser)
+    yield windows
+    windows.close()
 
 
 @pytest.fixture
-def open_tab(browser: Browser, window: Window, service: ServeProcess, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Opens a tab in a browser without any state: with `dark`, `width`, or another `url`. The first of a test is in the
-    window that tests share, unless it is to have one of its own (`is_shared=False`) or further options."""
+def open_tab(
+    browser: Browser, windows: Windows, service: ServeProcess, request: pytest.FixtureRequest
+) -> Iterator[Open]:
+    """Opens a tab in a browser without any state: with `dark`, `width`, or another `url`; each of a test is another
+    browser. They are windows that tests share, unless one is to be of the test alone (`is_shared=False`)."""
     tabs: list[Opened] = []
+    shared: list[Opened] = []
     failed = request.session.testsfailed
 
-    def page_of(*, is_shared: bool, **options: Any) -> Page:
-        if is_shared and not tabs and not options:
-            return window.page()
-        return browser.new_context(**options).new_page()
+    def shared_page(*, bypass_csp: bool, permissions: Sequence[str]) -> Page:
+        page = windows.page(len(shared))
+        if bypass_csp:
+            windows.bypass_policy(len(shared))
+        if permissions:
+            page.context.grant_permissions(permissions)
+        return page
 
     def open_one(
         *,
@@ -127,24 +140,32 @@ def open_tab(browser: Browser, window: Window, service: ServeProcess, request: p
         height: int = 900,
         url: str = "",
         is_shared: bool = True,
-        **options: Any,
+        bypass_csp: bool = False,
+        permissions: Sequence[str] = (),
     ) -> Opened:
-        page = page_of(is_shared=is_shared, **options)
+        if is_shared:
+            page = shared_page(bypass_csp=bypass_csp, permissions=permissions)
+        else:
+            page = browser.new_context(bypass_csp=bypass_csp, permissions=permissions).new_page()
         page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme="dark" if dark else "light")
+        # What moves is drawn sixty times a second, by the processor.
+        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
         tabs.append(Opened(page=page, url=url or service.http_url))
+        if is_shared:
+            shared.append(tabs[-1])
         return tabs[-1]
 
     yield open_one
     for number, tab in enumerate(tabs):
         keep_picture(tab.page, request.node.name + (f"-{number}" if number else ""))
         tab.stop_listening()
-        if tab.page is not window.page():
+        if tab not in shared:
             tab.page.context.close()
-    if tabs and request.session.testsfailed == failed:
-        window.clear(tabs[0].url)
+    if request.session.testsfailed == failed:
+        for number, tab in enumerate(shared):
+            windows.clear(number, tab.url)
     else:
-        window.close()
+        windows.close()
     assert [tab.unexpected for tab in tabs] == [[] for _ in tabs]
 
 
