@@ -79,8 +79,7 @@ class ServeProcess(RunstreamProcess):
     def _popen(self, command: Sequence[str], files: Mapping[str, Any]) -> subprocess.Popen[str]:
         if self._fresh or command[: len(COMMAND)] != list(COMMAND):
             return super()._popen(command, files)
-        # The command sets this for itself, before it imports gRPC, which reads it then.
-        return Preloaded(command, {"GRPC_ENABLE_FORK_SUPPORT": "false", **(self._environment or {})}, **files)
+        return Preloaded(command, self._environment or {}, **files)
 
     def restart(self, *arguments: str) -> None:
         """SIGTERM, then a new start on the same ports, with additional arguments."""

@@ -48,9 +48,26 @@ def test_its_end_is_noticed_whatever_ends_it() -> None:
                 it.wait(0.01)
             it.send_signal(number)
             assert it.wait(60) == -number
-    failed = run([sys.executable, "-c", "raise ValueError('a bug')"], dict(os.environ), modules=MODULES)
-    assert failed.returncode == 1
-    assert failed.stderr.endswith("ValueError: a bug\n")
+
+
+ENDS = {
+    "a bug": "raise ValueError('a bug')",
+    "a message": "import sys; sys.exit('what went wrong')",
+    "no status": "import sys; sys.exit()",
+    "a large status": "import sys; sys.exit(300)",
+    "Ctrl-C": "raise KeyboardInterrupt",
+    "threads": "import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print('later'))).start()",
+    "atexit": "import atexit; atexit.register(print, 'second'); atexit.register(print, 'first'); print('0', end='')",
+}
+
+
+@pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
+def test_it_ends_as_it_would_otherwise(code: str) -> None:
+    command = [sys.executable, "-c", code]
+    afresh = subprocess.run(command, capture_output=True, text=True)
+    forked = run(command, dict(os.environ), modules=MODULES)
+    assert (forked.stdout, forked.returncode) == (afresh.stdout, afresh.returncode)
+    assert forked.stderr.splitlines()[-1:] == afresh.stderr.splitlines()[-1:]
 
 
 def test_several_run_at_once_and_end_in_any_order() -> None:
