@@ -106,8 +106,9 @@ class ServeProcess(RunstreamProcess):
     ) -> None:
         self.stop()
         cluster = self.data_dir.resolve() / "postgres"
-        for process in list(processes_of(cluster)):
-            process.kill()
+        if (cluster / "postmaster.pid").exists():  # it was not stopped in order
+            for process in list(processes_of(cluster)):
+                process.kill()
         shutil.rmtree(Path(tempfile.gettempdir()) / cluster_name(cluster), ignore_errors=True)
         self._stderr.close()
 

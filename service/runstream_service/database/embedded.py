@@ -20,6 +20,7 @@ import psutil
 import structlog
 
 from runstream._backoff import Backoff
+from runstream_service.database.connections import Connection
 from runstream_service.database.postgres_files import (
     Account,
     account_for,
@@ -100,6 +101,7 @@ class EmbeddedPostgres:
         self._child: subprocess.Popen[bytes] | None = None
         self._process: psutil.Process | None = None
         self._socket_directory: Path | None = None
+        self._is_new = False
 
     @property
     def url(self) -> str:
@@ -204,6 +206,7 @@ class EmbeddedPostgres:
             last_line = done.stdout.decode(errors="replace").strip().splitlines()[-1:]
             raise StartupError(f"initdb failed in {self.data_dir}: {' '.join(last_line)}", exit_code=1)
         unfinished.rename(self.cluster)
+        self._is_new = True
         log.info("Created a new PostgreSQL cluster", action="embedded_postgres_created", directory=str(self.cluster))
 
     # -- the process -------------------------------------------------------------------------------------------------
@@ -307,12 +310,18 @@ class EmbeddedPostgres:
         raise self._death()
 
     async def _ensure_database(self) -> None:
-        connection = await asyncpg.connect(self.url, database="postgres", timeout=30, command_timeout=60)
+        if not self._is_new:  # else PostgreSQL would log a failure
+            with contextlib.suppress(asyncpg.InvalidCatalogNameError):  # the first start ended before it made one
+                await (await self._connect(DATABASE)).close()
+                return
+        connection = await self._connect("postgres")
         try:
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
-                await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+            await connection.execute(f'CREATE DATABASE "{DATABASE}"')
         finally:
             await connection.close()
+
+    async def _connect(self, database: str) -> Connection:
+        return await asyncpg.connect(self.url, database=database, timeout=30, command_timeout=60)
 
     def _alive(self) -> bool:
         if self._child is not None:
