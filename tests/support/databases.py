@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import itertools
@@ -10,6 +11,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -58,26 +61,46 @@ def with_database(url: str, name: str) -> str:
 
 async def make_template(postgres: EmbeddedPostgres) -> None:
     """Makes the database from which all others are copied, on a cluster of `place_cluster`."""
-    await _administrate(postgres.url, f"CREATE DATABASE {TEMPLATE} TEMPLATE {DATABASE} STRATEGY FILE_COPY")
+    await _administrate(postgres, f"CREATE DATABASE {TEMPLATE} TEMPLATE {DATABASE} STRATEGY FILE_COPY")
 
 
 @contextlib.asynccontextmanager
 async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The URL of a migrated database of its own; dropped afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    await _administrate(postgres.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    await _administrate(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     try:
         yield with_database(postgres.url, name)
     finally:
-        await _administrate(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+        await _administrate(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _administrate(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+async def _administrate(postgres: EmbeddedPostgres, statement: str) -> None:
+    if postgres not in _administrators:
+        _administrators[postgres] = _Administrator(postgres.url)
+    await _administrators[postgres].execute(statement)
+
+
+class _Administrator:
+    """One connection for all tests, which saves two new ones for each. It lives in a thread with an event loop, since
+    each test has a loop of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="administrator", daemon=True).start()
+
+    async def execute(self, statement: str) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._execute(statement), self._loop))
+
+    async def _execute(self, statement: str) -> None:
+        if self._connection is None or self._connection.is_closed():  # a test may end all connections of a server
+            self._connection = await asyncpg.connect(self._url)
+        await self._connection.execute(statement)
+
+
+_administrators: weakref.WeakKeyDictionary[EmbeddedPostgres, _Administrator] = weakref.WeakKeyDictionary()
 
 
 def schema_of(url: str) -> str:

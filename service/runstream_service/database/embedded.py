@@ -317,6 +317,7 @@ class EmbeddedPostgres:
         connection = await self._connect("postgres")
         try:
             await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+            self._is_new = False
         finally:
             await connection.close()
 
