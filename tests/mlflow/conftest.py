@@ -13,14 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
 
 from runstream._endpoint import Endpoint
 from runstream.journal import Directory
 from runstream_service.auth.tracking_uris import tracking_uri
 from runstream_service.mlflow_port.port import MlflowPort
 from tests.support.access import AUTH, make_token, make_workspace
-from tests.support.browsers import DEADLINE_MS, running_browser
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.rest import Rest
@@ -148,22 +146,6 @@ def port(service: ServeProcess) -> Iterator[str]:
             yield port.url
             port.stop()
             agent.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The browser of the tests of the web UI."""
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser without cookies."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(DEADLINE_MS)
-    yield context
-    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
-"""A plugin for `--dist loadfile`: some directories run in one process each, and tests/mlflow in two.
+"""A plugin for `--dist loadfile`: some directories run in one process each, and those below tests/mlflow in three.
 
 Their files share fixtures that are expensive to start, and a fixture is made once for each process that asks for it:
 there were five stock MLflow servers, and five services to compare with them.
 
-In one process, tests/mlflow would take longer than everything else does in the others. Those of its files that need a
-browser need little of what the others share.
+In one process, tests/mlflow would take longer than everything else does in the others. What needs a browser needs
+little of what the others share.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-_IN_ONE_PROCESS = ("tests/access", "tests/mlflow", "tests/mlflow/parity", "tests/page", "tests/web")
-_WITH_BROWSER = {
-    f"tests/mlflow/test_{name}.py": "tests/mlflow with a browser"
-    for name in ("login", "oidc", "sign_in", "ui", "ui_workspaces")
-}
+_IN_ONE_PROCESS = (
+    *("tests/access", "tests/mlflow/browser", "tests/mlflow/parity", "tests/mlflow"),
+    *("tests/page", "tests/web"),
+)
 
 
 class FilesOrDirectories(LoadFileScheduling):  # type: ignore[misc]  # it has no types
@@ -26,7 +25,7 @@ class FilesOrDirectories(LoadFileScheduling):  # type: ignore[misc]  # it has no
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         directory = file.rpartition("/")[0]
-        return _WITH_BROWSER.get(file) or (directory if directory in _IN_ONE_PROCESS else file)
+        return directory if directory in _IN_ONE_PROCESS else file
 
 
 @pytest.hookimpl(optionalhook=True)
