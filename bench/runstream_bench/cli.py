@@ -73,7 +73,7 @@ def _chosen(option: str, given: tuple[tuple[str, ...], ...], known: Iterable[str
     default=1.0,
     show_default=True,
     help="Of --storage, --mlflow and --client: a part of the data; of --faults: of load and time; of --durability: of "
-    "all times.",
+    "all times; of --tls, or without an option for something else: of the streams.",
     type=SCALE,
 )
 @click.option(
@@ -175,7 +175,7 @@ def bench(
     if tls:
         from runstream_bench import tls_cost
 
-        sys.exit(tls_cost.run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
+        sys.exit(tls_cost.run(seconds=seconds or 5.0, pairs=pairs, scale=scale, as_json=as_json))
     if fairness:
         from runstream_bench import fairness as fairness_bench
 
@@ -190,4 +190,4 @@ def bench(
         sys.exit(mlflow_command.run(seconds=seconds or 5.0, scale=scale, mlflow_python=mlflow_python, as_json=as_json))
     from runstream_bench.command import run
 
-    sys.exit(run(seconds=seconds or 5.0, pairs=pairs, as_json=as_json))
+    sys.exit(run(seconds=seconds or 5.0, pairs=pairs, scale=scale, as_json=as_json))

@@ -153,31 +153,37 @@ class ClientBench:
         """The same call of other clients, where they are installed."""
         mlflow_uri = self._parts.http
         ours = f"runstream://{self._parts.address}?http={self._parts.http}"
-        skipped = {}
-        for label, peer, calls, uri in (
+        of_mlflow = (
             ("mlflow_log_metric", "mlflow", 300, mlflow_uri),
             ("mlflow_log_metric_async", "mlflow_async", 2_000, mlflow_uri),
             ("mlflow_log_metric_runstream", "mlflow", 5_000, ours),
-            ("trackio_log", "trackio", 1_000, ""),
-            ("wandb_log", "wandb", 1_000, ""),
-        ):
-            self._say(label.replace("_", " "))
-            found = await self._peer(peer, max(_FLOOR, self._scaled(calls)), uri)
-            if "skipped" in found:
-                skipped[label] = found["skipped"]
-                self._say(f"    skipped: {found['skipped']}")
-            else:
-                self.values[f"{label}_us"] = found["median"]
-                self.values[f"{label}_us_p999"] = found["p999"]
-        self.values["skipped"] = skipped
+        )
+        self.values["skipped"] = {}
+        for peers in (of_mlflow, (("trackio_log", "trackio", 1_000, ""),), (("wandb_log", "wandb", 1_000, ""),)):
+            labels = [label for label, *_ in peers]
+            self._say(", ".join(labels).replace("_", " "))
+            arguments = [(peer, max(_FLOOR, self._scaled(calls)), uri) for _, peer, calls, uri in peers]
+            for label, found in zip(labels, await self._measured(*arguments), strict=True):
+                self._add_peer(label, found)
 
-    async def _peer(self, peer: str, calls: int, uri: str) -> Values:
+    def _add_peer(self, label: str, found: Values) -> None:
+        if "skipped" in found:
+            self.values["skipped"][label] = found["skipped"]
+            self._say(f"    {label} is skipped: {found['skipped']}")
+        else:
+            self.values[f"{label}_us"] = found["median"]
+            self.values[f"{label}_us_p999"] = found["p999"]
+
+    async def _measured(self, *peers: tuple[str, int, str]) -> list[Values]:
+        """In one process, since the import of a client takes longer than its calls."""
         with tempfile.TemporaryDirectory(prefix="runstream-bench-", ignore_cleanup_errors=True) as home:
             async with place(self._parts.address) as here:
                 more = {"HOME": home, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "TRACKIO_DIR": home}
                 more["MLFLOW_DISABLE_TELEMETRY"] = "true"
                 module = "runstream_bench.client_peers"
-                return await output_of(module, peer, calls, uri, env=here.environment | more, cwd=Path(home))
+                arguments = [argument for peer in peers for argument in peer]
+                found: list[Values] = await output_of(module, *arguments, env=here.environment | more, cwd=Path(home))
+                return found
 
     @contextlib.asynccontextmanager
     async def _place(self, *, is_down: bool, flaps: bool = False) -> AsyncIterator[tuple[Place, dict[str, str]]]:

@@ -1,7 +1,8 @@
-"""What other clients' log calls cost their caller. A process for each, which prints one JSON object:
+"""What other clients' log calls cost their caller. A process for each package, which prints a JSON array:
 
-python -m runstream_bench.client_peers mlflow|mlflow_async|trackio|wandb CALLS [TRACKING_URI]
+python -m runstream_bench.client_peers PEER CALLS TRACKING_URI [PEER CALLS TRACKING_URI ...]
 
+PEER is mlflow, mlflow_async, trackio or wandb; the last two need no URI (""). For each of them, in this order:
 {"median": ..., "p999": ...} in microseconds, or {"skipped": why}.
 """
 
@@ -77,5 +78,6 @@ def main(name: str, calls: int, uri: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with contextlib.redirect_stdout(sys.stderr):  # some clients print a greeting on stdout
-        found = main(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
+        asked = zip(*(iter(sys.argv[1:]),) * 3, strict=True)
+        found = [main(name, int(calls), uri) for name, calls, uri in asked]
     print(json.dumps(found))

@@ -35,7 +35,9 @@ class Place:
 
     async def trainer(self, what: str, *arguments: object, **more: str) -> dict[str, Any]:
         """Runs client_trainer.py here, with more variables."""
-        return await output_of("runstream_bench.client_trainer", what, *arguments, env=self.environment | more)
+        environment = self.environment | more
+        found: dict[str, Any] = await output_of("runstream_bench.client_trainer", what, *arguments, env=environment)
+        return found
 
     async def drained(self, has_begun: Callable[[], Awaitable[bool]]) -> tuple[float, float]:
         """Waits until the agent has brought all journals to the service and deleted them, which it does at once.
@@ -100,8 +102,8 @@ def environment(address: str, directory: Path) -> dict[str, str]:
     return {**kept, "RUNSTREAM_DIR": str(directory), "RUNSTREAM_ADDRESS": address}
 
 
-async def output_of(module: str, *arguments: object, env: Mapping[str, str], cwd: Path | None = None) -> dict[str, Any]:
-    """Runs a module in a process of its own, and reads the JSON object that it prints."""
+async def output_of(module: str, *arguments: object, env: Mapping[str, str], cwd: Path | None = None) -> Any:
+    """Runs a module in a process of its own, and reads the JSON that it prints."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *map(str, arguments), env=dict(env), cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -114,5 +116,4 @@ async def output_of(module: str, *arguments: object, env: Mapping[str, str], cwd
         raise
     if process.returncode:
         raise RuntimeError(f"{module} {arguments} ended with {process.returncode}:\n{errors.decode()[-3_000:]}")
-    found: dict[str, Any] = json.loads(output)
-    return found
+    return json.loads(output)

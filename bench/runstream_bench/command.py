@@ -12,8 +12,9 @@ from runstream_bench.report import Report
 from runstream_bench.session import SATURATING, session
 
 
-def run(*, seconds: float, pairs: int, as_json: bool) -> int:
-    """Measure, print; 1 if the table did not hold exactly what was acknowledged. `seconds` is one round's length."""
+def run(*, seconds: float, pairs: int, scale: float, as_json: bool) -> int:
+    """Measure, print; 1 if the table did not hold exactly what was acknowledged. `seconds` is one round's length; the
+    loads have `scale` of their streams."""
     console = Console(stderr=True)
     with console.status("") as status:
 
@@ -22,7 +23,7 @@ def run(*, seconds: float, pairs: int, as_json: bool) -> int:
             if not console.is_terminal:
                 console.print(what, highlight=False)
 
-        report = uvloop.run(_measure(seconds, pairs, say))
+        report = uvloop.run(_measure(seconds, pairs, scale, say))
     if as_json:
         sys.stdout.write(report.as_json() + "\n")
     else:
@@ -30,14 +31,15 @@ def run(*, seconds: float, pairs: int, as_json: bool) -> int:
     return 0 if report.rows_exact else 1
 
 
-async def _measure(seconds: float, pairs: int, say: Callable[[str], None]) -> Report:
+async def _measure(seconds: float, pairs: int, scale: float, say: Callable[[str], None]) -> Report:
     report = Report()
     async with session(say) as running:
         for load in SATURATING:
             results = report.pairs.setdefault(load.name, [])
             for number in range(1, pairs + 1):
-                say(f"{load.streams} streams x {load.batch_points} points, pair {number} of {pairs}")
-                results.append(await running.pair(load, seconds))
+                scaled = load.scaled(scale)
+                say(f"{scaled.streams} streams x {load.batch_points} points, pair {number} of {pairs}")
+                results.append(await running.pair(scaled, seconds))
         say("ack latency under a light load")
         report.ack_latencies_s = await running.ack_latencies_s(max(seconds, 8.0))
         say("cost of log()")

@@ -99,8 +99,9 @@ def _postmaster(parts: Started) -> int:
 
 async def _round(address: str, quiet: Metadata, busy: Metadata, seconds: float) -> _Round:
     outcomes = {"idle": await push(address, QUIET, seconds, metadata=quiet)}
-    async with _flood(address, busy, 2 * seconds + _OVERLOADED_AFTER_S) as flood:
-        await asyncio.sleep(_OVERLOADED_AFTER_S)
+    overloaded_after_s = min(_OVERLOADED_AFTER_S, seconds)
+    async with _flood(address, busy, 2 * seconds + overloaded_after_s) as flood:
+        await asyncio.sleep(overloaded_after_s)
         for name, metadata in (("overload", quiet), ("same_workspace", busy)):
             outcomes[name] = await push(address, QUIET, seconds, metadata=metadata)
         flooded = await flood

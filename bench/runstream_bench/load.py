@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -46,6 +46,10 @@ class Load:
         """The name of the load in the keys of the report."""
         of_each = "" if self.producers == 1 else f"x{self.producers}"
         return f"{self.streams}{of_each}x{self.batch_points}"
+
+    def scaled(self, scale: float) -> Load:
+        """The same load with a part of the streams, or several times as many; at least one."""
+        return replace(self, streams=max(1, round(self.streams * scale)))
 
 
 @dataclass(slots=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Rows a transaction. Larger ones were not faster, smaller ones pay more for fsync (20,000: 0.6 of this).
 _ROWS_PER_COPY = 100_000
-# Encoded ahead; then the same rows come again.
-_ROWS_AHEAD = 1_000_000
+# Encoded ahead, or as many as a short round may need; then the same rows come again.
+_ROWS_AHEAD, _MOST_ROWS_PER_S = 1_000_000, 2_000_000
 
 _COLUMNS = ("epoch", "commit_no", "series_id", "step", "time", "value")
 _ROW_FORMAT = RowFormat(list(zip(_COLUMNS, (">i4", ">i4", ">i8", ">i8", ">i8", ">f8"), strict=True)))
@@ -36,7 +36,7 @@ CREATE TABLE raw_copy_1 PARTITION OF raw_copy FOR VALUES IN (1) WITH (autovacuum
 
 async def raw_copy(connection: Connection, load: Load, seconds: float) -> float:
     """Points per second of COPY alone, for `seconds`."""
-    buffers = _encoded(load)
+    buffers = _encoded(load, min(_ROWS_AHEAD, round(seconds * _MOST_ROWS_PER_S)))
     await connection.execute(_TABLE)
     rows, position = 0, 0
     started = time.perf_counter()
@@ -54,11 +54,11 @@ async def raw_copy(connection: Connection, load: Load, seconds: float) -> float:
     return rows / elapsed
 
 
-def _encoded(load: Load) -> list[memoryview]:
-    """The rows that the streams of `load` send, batch by batch in turn, in groups of _ROWS_PER_COPY."""
+def _encoded(load: Load, rows: int) -> list[memoryview]:
+    """The rows that the streams of `load` send, batch by batch in turn, in groups of _ROWS_PER_COPY; at least one."""
     groups = []
     batches_per_group = _ROWS_PER_COPY // load.batch_points
-    for group in range(_ROWS_AHEAD // _ROWS_PER_COPY):
+    for group in range(max(1, rows // _ROWS_PER_COPY)):
         columns = [_columns(load, group * batches_per_group + number) for number in range(batches_per_group)]
         joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
         groups.append(_rows(group, *joined))

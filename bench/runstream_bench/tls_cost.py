@@ -44,9 +44,9 @@ _HTTP_PART = 0.4  # the part of a round that HTTP gets
 _REQUEST = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: %b\r\n\r\n"
 
 
-def run(*, seconds: float, pairs: int, as_json: bool) -> int:
-    """Measures and prints. Returns the exit code: 1 if a point was refused."""
-    values = uvloop.run(measure(seconds, pairs))
+def run(*, seconds: float, pairs: int, scale: float, as_json: bool) -> int:
+    """Measures and prints; the loads have `scale` of their streams. Returns the exit code: 1 if a point was refused."""
+    values = uvloop.run(measure(seconds, pairs, scale))
     if as_json:
         sys.stdout.write(report.as_json(values) + "\n")
     else:
@@ -54,7 +54,7 @@ def run(*, seconds: float, pairs: int, as_json: bool) -> int:
     return 0 if values["rows_exact"] else 1
 
 
-async def measure(seconds: float, pairs: int) -> dict[str, float | bool]:
+async def measure(seconds: float, pairs: int, scale: float = 1.0) -> dict[str, float | bool]:
     """The figures of all rounds."""
     figures, refused = PairedFigures((PLAIN, TLS)), 0
     async with _services() as (services, certificate, database):
@@ -62,9 +62,10 @@ async def measure(seconds: float, pairs: int) -> dict[str, float | bool]:
             measured = figures if number else PairedFigures((PLAIN, TLS))  # the first round warms up
             for kind, one in services.items():
                 say(f"{kind}, {f'pair {number} of {pairs}' if number else 'warming up'}")
-                refused += await _ingest(measured, kind, one, certificate, seconds if number else min(seconds, 1.0))
+                length = seconds if number else min(seconds, 1.0)
+                refused += await _ingest(measured, kind, one, certificate, length, scale)
                 await database.execute("TRUNCATE hot_batches, commits")
-                await _http(measured, kind, one, certificate, seconds if number else min(seconds, 1.0))
+                await _http(measured, kind, one, certificate, length)
     return {**figures.values(), "rows_exact": refused == 0}
 
 
@@ -83,13 +84,15 @@ async def _services() -> AsyncIterator[tuple[dict[str, RunstreamProcess], bytes,
         yield services, certificate, database
 
 
-async def _ingest(figures: PairedFigures, kind: str, one: RunstreamProcess, certificate: bytes, seconds: float) -> int:
+async def _ingest(
+    figures: PairedFigures, kind: str, one: RunstreamProcess, certificate: bytes, seconds: float, scale: float
+) -> int:
     """Measures points a second over gRPC, and their CPU time; returns how many points were refused."""
     credentials = grpc.ssl_channel_credentials(certificate) if kind == TLS else None
     process, refused = psutil.Process(one.pid), 0
     for load in LOADS:
         before = cpu_seconds(process)
-        outcome = await push(one.grpc_address, load, seconds, credentials=credentials)
+        outcome = await push(one.grpc_address, load.scaled(scale), seconds, credentials=credentials)
         cpu_s = cpu_seconds(process) - before
         figures.add(f"points_per_s_{load.name}", kind, outcome.points_per_s)
         figures.add(f"service_cpu_s_per_million_points_{load.name}", kind, cpu_s / outcome.points_acknowledged * 1e6)

@@ -12,6 +12,8 @@ import psutil
 
 from runstream_bench.load import Load, push
 from runstream_bench.tls_cost import requests_during
+from tests.support import bench_program, preloaded
+from tests.support.clusters import template
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
 USAGE = (
@@ -60,15 +62,17 @@ CLIENT_KEYS = {
 }
 
 
-def bench(*options: str, timeout_s: float = 280) -> dict[str, Any]:
-    done = subprocess.run(
-        [*COMMAND, "bench", "--json", *options],
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+def bench(*options: str, fresh: bool = False) -> dict[str, Any]:
+    """Runs a benchmark. `fresh`: all its processes import what they need, and it makes its PostgreSQL, as for users."""
+    environment = command_environment()
+    if fresh:
+        command = [*COMMAND, "bench", "--json", *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    else:
+        template()
+        command = [*bench_program.COMMAND, "--json", *options]
+        variables = {"GRPC_ENABLE_FORK_SUPPORT": "false", **environment}  # the command sets it before it imports gRPC
+        done = preloaded.run(command, variables, cwd=Path.cwd(), timeout_s=280)
     assert done.returncode == 0, done.stderr
     values: dict[str, Any] = json.loads(done.stdout)
     assert values["rows_exact"] is True
@@ -76,13 +80,13 @@ def bench(*options: str, timeout_s: float = 280) -> dict[str, Any]:
 
 
 def test_bench_prints_one_json_object_and_every_acknowledged_point_is_stored_once() -> None:
-    values = bench("--seconds", "0.2", "--pairs", "1")
+    values = bench("--seconds", "0.2", "--pairs", "1", "--scale", "0.1")
     assert {key for key in KEYS if not values[key] > 0} == set()
     assert 0 < values["metrics_cpu_share"] < 0.03
 
 
 def test_bench_says_what_training_workers_take_until_their_points_are_rolled_up_and_merged() -> None:
-    values = bench("--workers", "20", "--seconds", "1.5")
+    values = bench("--workers", "20", "--seconds", "1.5", fresh=True)
     assert {key for key in WORKERS_KEYS if not values[key] > 0} == set()
     assert values["wire_bytes_per_point"] > 28  # its four columns
 
@@ -97,7 +101,7 @@ def test_bench_compares_workers_of_the_service_with_one_process() -> None:
 
 
 def test_bench_compares_tls_with_plaintext() -> None:
-    values = bench("--tls", "--seconds", "0.2", "--pairs", "1")
+    values = bench("--tls", "--seconds", "0.2", "--pairs", "1", "--scale", "0.1")
     for figure in ("points_per_s_200x250", "points_per_s_25x8x250", "new_connections_per_s", "kept_connections_per_s"):
         assert values[f"{figure}_plaintext"] > 0
         assert values[f"{figure}_tls"] > 0

@@ -55,7 +55,7 @@ def test_every_block_is_covered(block: Block) -> None:
 @pytest.mark.parametrize("document", WITH_BLOCKS, ids=lambda document: document.name)
 def test_following_a_document_step_by_step_works(document: Path, serve: ServeProcess) -> None:
     with short_directory() as directory:
-        reader = Reader(directory, serve)
+        reader = Reader(directory, serve, fresh=document.name == "README.md")
         with reader.ending:
             for block in blocks_of(document):
                 follow(reader, block)

@@ -32,25 +32,25 @@ _DROP_OTHERS = ("ALTER DATABASE template0 IS_TEMPLATE false", "DROP DATABASE tem
 
 def place_cluster(data_dir: Path) -> None:
     """Puts a cluster with a migrated database into a data directory that does not exist yet, or is empty."""
-    template = _template()
+    made = template()
     data_dir.mkdir(parents=True, exist_ok=True)
     data_dir.chmod(0o755)
-    subprocess.run(["tar", "-xpf", str(template), "-C", str(data_dir)], check=True)
+    subprocess.run(["tar", "-xpf", str(made), "-C", str(data_dir)], check=True)
 
 
-def _template() -> Path:
+def template() -> Path:
     """The original, a tar file, which is made when there is none for this code and this PostgreSQL."""
-    template = _TEMPLATES / f"{_fingerprint()}.tar"
-    if not template.exists():
+    made = _TEMPLATES / f"{_fingerprint()}.tar"
+    if not made.exists():
         _TEMPLATES.mkdir(parents=True, exist_ok=True)
         with (_TEMPLATES / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not template.exists():
-                _make(template)
-    return template
+            if not made.exists():
+                _make(made)
+    return made
 
 
-def _make(template: Path) -> None:
+def _make(place: Path) -> None:
     for older in _TEMPLATES.glob("*.tar"):
         older.unlink()
     with (
@@ -60,7 +60,7 @@ def _make(template: Path) -> None:
         thread.submit(asyncio.run, _start_and_stop(directory)).result()
         unfinished = _TEMPLATES / "unfinished"
         subprocess.run(["tar", "-cSf", str(unfinished), "-C", str(directory), _NAME], check=True)
-        unfinished.rename(template)
+        unfinished.rename(place)
 
 
 async def _start_and_stop(directory: Path) -> None:

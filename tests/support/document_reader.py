@@ -10,9 +10,14 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.access import AUTH
+from tests.support.preloaded import Preloaded
 from tests.support.serve import ServeProcess, command_environment
+
+# The command sets this for itself, before it imports gRPC, which reads it then.
+_SET_BY_COMMANDS = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
 
 
 @dataclass
@@ -24,6 +29,7 @@ class Reader:
     said: dict[str, str] = field(default_factory=dict)  # command -> its output
     ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     token: str = ""  # the one that was printed first
+    fresh: bool = False  # whether each program imports what it needs, as for users
 
     @functools.cached_property
     def asking(self) -> ServeProcess:
@@ -37,10 +43,12 @@ class Reader:
         return {**bare, "RUNSTREAM_ADDRESS": self.serve.grpc_address, "MLFLOW_DISABLE_TELEMETRY": "true", **extra}
 
     def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command,
-            cwd=self.directory, env=self.environment(extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        """Starts a program; those in Python have their modules imported already, unless `fresh`."""
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        if self.fresh or command[0] not in (sys.executable, program("runstream")):
+            return subprocess.Popen(command, cwd=self.directory, env=self.environment(extra), text=True, **pipes)
+        words = command if command[0] == sys.executable else (sys.executable, *command)
+        return Preloaded(words, {**_SET_BY_COMMANDS, **self.environment(extra)}, cwd=self.directory, **pipes)
 
     def run(self, *command: str) -> str:
         """Runs a command to its end; it has to succeed, without output on stderr."""
