@@ -15,6 +15,7 @@ _REPORT_AFTER_S = 2.0  # a longer wait is reported
 _LAST_MOMENT_S = 0.2  # when the time is up, extra time for writing the run's end to the journal
 _CLOSE_S = 1.0  # how long the recorder may take to close the journal
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.01
+_PAUSE_SHARE, _LONGEST_LATER_PAUSE_S = 0.02, 0.1  # of the time that was waited, and at most
 
 
 class Ending:
@@ -110,14 +111,17 @@ class Pauses:
     meanwhile, so it may be a signal handler or a greenlet, and may be forked."""
 
     def __init__(self) -> None:
+        self._begun_s = time.monotonic()
         self._pause_s = _FIRST_PAUSE_S
 
     def until(self, deadline_s: float) -> bool:
         """Sleeps for one pause; returns False if the deadline (monotonic clock) has passed."""
-        left_s = deadline_s - time.monotonic()
+        now_s = time.monotonic()
+        left_s = deadline_s - now_s
         if left_s <= 0:
             return False
         # Not `_threads.sleep`: where gevent has replaced this one, other greenlets run meanwhile.
         time.sleep(min(self._pause_s, left_s))
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        later_s = min(_PAUSE_SHARE * (now_s - self._begun_s), _LONGEST_LATER_PAUSE_S)
+        self._pause_s = min(2 * self._pause_s, max(_LONGEST_PAUSE_S, later_s))
         return True

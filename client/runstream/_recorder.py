@@ -17,7 +17,10 @@ from runstream._threads import Alarm, Lock, RLock, start_thread
 
 _SYNC_S = 0.5  # what was appended is on disk after this time, unless the service has it already
 _POLL_S, _IDLE_POLL_S = 0.5, 1.0  # how often positions are read while something is unsettled, and otherwise
-_WATCHED_POLL_S = 0.005  # how often they are read while flush() or finish() waits
+# How often they are read while flush() or finish() waits: less often when it has waited long, so that a process which
+# waits for a service that is away takes no processor time from others.
+_WATCHED_POLL_S, _LONGEST_WATCHED_POLL_S = 0.005, 0.1
+_WATCHED_POLL_SHARE = 0.02  # of the time that it has waited
 _DEVICE_WAIT_S = 0.05  # wait this long for values that are being read, so that they go into the batch of their row
 _RETRY_S = 1.0  # when no thread could be started, try again after this time
 _FOREVER = float("inf")
@@ -38,6 +41,7 @@ class Recorder:
         self._failure: RuntimeError | None = None  # why no thread could be started
         self._wakes_s = _FOREVER  # until when the thread sleeps, by the monotonic clock
         self._watched: dict[int, list[Recording]] = {}  # what each waiting flush() or finish() waits for
+        self._watched_since_s = 0.0  # when the last of them began to wait, by the monotonic clock
         self._reader = DeviceReader(self.wake)
         self._polled_s = 0.0  # when positions were read last, by the monotonic clock
         self._polled_all_s = 0.0
@@ -98,6 +102,7 @@ class Recorder:
         """A block in which somebody waits for these recordings: their positions are read more often meanwhile."""
         me = object()
         self._watched[id(me)] = list(recordings)
+        self._watched_since_s = time.monotonic()
         self.wake()
         try:
             yield
@@ -166,7 +171,7 @@ class Recorder:
         recordings = self._recordings
         due = [one for recording in recordings if (one := recording.due_s()) is not None]
         if self._watched:
-            due.append(self._polled_s + _WATCHED_POLL_S)
+            due.append(self._polled_s + self._watched_poll_s())
         else:
             unsettled = any(recording.is_unsettled() for recording in recordings)
             due.append(self._polled_all_s + (_POLL_S if unsettled else _IDLE_POLL_S))
@@ -207,11 +212,16 @@ class Recorder:
         chosen = [one for watched in list(self._watched.values()) for one in watched]
         if now_s >= self._polled_all_s + _POLL_S:
             chosen, self._polled_all_s = recordings, now_s
-        if chosen and now_s >= self._polled_s + _WATCHED_POLL_S:
-            self._polled_s = now_s
-            for recording in chosen:
-                if not recording.closed:
-                    self._isolated(recording, recording.poll)
+        elif not chosen or now_s < self._polled_s + self._watched_poll_s():
+            return
+        self._polled_s = now_s
+        for recording in chosen:
+            if not recording.closed:
+                self._isolated(recording, recording.poll)
+
+    def _watched_poll_s(self) -> float:
+        share_s = _WATCHED_POLL_SHARE * (time.monotonic() - self._watched_since_s)
+        return min(max(_WATCHED_POLL_S, share_s), _LONGEST_WATCHED_POLL_S)
 
     def _isolated(self, recording: Recording, do: Callable[[], object]) -> bool:
         """Runs `do`, and returns its result as a bool. An exception, which is a bug, ends this recording only."""
