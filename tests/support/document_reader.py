@@ -16,9 +16,6 @@ from tests.support.access import AUTH
 from tests.support.preloaded import Preloaded
 from tests.support.serve import ServeProcess, command_environment
 
-# The command sets this for itself, before it imports gRPC, which reads it then.
-_SET_BY_COMMANDS = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
-
 
 @dataclass
 class Reader:
@@ -48,7 +45,7 @@ class Reader:
         if self.fresh or command[0] not in (sys.executable, program("runstream")):
             return subprocess.Popen(command, cwd=self.directory, env=self.environment(extra), text=True, **pipes)
         words = command if command[0] == sys.executable else (sys.executable, *command)
-        return Preloaded(words, {**_SET_BY_COMMANDS, **self.environment(extra)}, cwd=self.directory, **pipes)
+        return Preloaded(words, self.environment(extra), cwd=self.directory, **pipes)
 
     def run(self, *command: str) -> str:
         """Runs a command to its end; it has to succeed, without output on stderr."""
