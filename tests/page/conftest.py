@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, CDPSession, ConsoleMessage, Error, Page
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 from tests.support.browsers import DEADLINE_MS, running_browser
 from tests.support.databases import short_directory
 from tests.support.pages import keep_picture
 from tests.support.serve import ServeProcess
+from tests.support.windows import Windows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,47 +68,6 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-class Windows:
-    """Windows that tests use one after another; each is a browser of its own, with one page. In a new one, everything
-    takes twice the processor time: the browser starts a process for it, which compiles every script again."""
-
-    def __init__(self, browser: Browser) -> None:
-        self._browser = browser
-        self._pages: list[Page] = []
-        self._sessions: list[CDPSession] = []
-
-    def page(self, number: int) -> Page:
-        """A page without any state."""
-        while len(self._pages) <= number:
-            page = self._browser.new_context().new_page()
-            self._pages.append(page)
-            self._sessions.append(page.context.new_cdp_session(page))
-        return self._pages[number]
-
-    def bypass_policy(self, number: int) -> None:
-        """Lets scripts of the test into the page, until it is cleared."""
-        self._sessions[number].send("Page.setBypassCSP", {"enabled": True})
-
-    def clear(self, number: int, url: str) -> None:
-        """Removes what a test left of a service: pages, cookies, what is stored, and where the pointer was."""
-        page, session = self._pages[number], self._sessions[number]
-        for other in page.context.pages[1:]:
-            other.close()
-        page.goto("about:blank")
-        page.mouse.move(-10, -10)
-        page.context.clear_cookies()
-        page.context.clear_permissions()
-        session.send("Page.setBypassCSP", {"enabled": False})
-        session.send("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
-
-    def close(self) -> None:
-        """The next test gets new windows."""
-        for page in self._pages:
-            page.context.close()
-        self._pages.clear()
-        self._sessions.clear()
-
-
 @pytest.fixture(scope="package")
 def windows(browser: Browser) -> Iterator[Windows]:
     windows = Windows(browser)
@@ -122,7 +82,7 @@ def open_tab(
     """Opens a tab in a browser without any state: with `dark`, `width`, or another `url`; each of a test is another
     browser. They are windows that tests share, unless one is to be of the test alone (`is_shared=False`)."""
     tabs: list[Opened] = []
-    shared: list[Opened] = []
+    shared: list[Page] = []
     failed = request.session.testsfailed
 
     def shared_page(*, bypass_csp: bool, permissions: Sequence[str]) -> Page:
@@ -131,6 +91,7 @@ def open_tab(
             windows.bypass_policy(len(shared))
         if permissions:
             page.context.grant_permissions(permissions)
+        shared.append(page)
         return page
 
     def open_one(
@@ -148,22 +109,18 @@ def open_tab(
         else:
             page = browser.new_context(bypass_csp=bypass_csp, permissions=permissions).new_page()
         page.set_viewport_size({"width": width, "height": height})
-        # What moves is drawn sixty times a second, by the processor.
-        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
+        page.emulate_media(color_scheme="dark" if dark else "light")
         tabs.append(Opened(page=page, url=url or service.http_url))
-        if is_shared:
-            shared.append(tabs[-1])
         return tabs[-1]
 
     yield open_one
     for number, tab in enumerate(tabs):
         keep_picture(tab.page, request.node.name + (f"-{number}" if number else ""))
         tab.stop_listening()
-        if tab not in shared:
+        if tab.page not in shared:
             tab.page.context.close()
     if request.session.testsfailed == failed:
-        for number, tab in enumerate(shared):
-            windows.clear(number, tab.url)
+        windows.clear()
     else:
         windows.close()
     assert [tab.unexpected for tab in tabs] == [[] for _ in tabs]

@@ -1,26 +1,66 @@
-"""One browser for all files, closed afterwards: while it runs, no asynchronous test can run."""
+"""One browser and one service that asks for tokens, for all files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, Page
 
-from tests.support.browsers import DEADLINE_MS, running_browser
+from tests.mlflow.conftest import TEAMS
+from tests.mlflow.ui_page import tell_of_notices
+from tests.support.access import AUTH, make_token, make_workspace
+from tests.support.browsers import running_browser
+from tests.support.databases import short_directory
+from tests.support.serve import ServeProcess
+from tests.support.windows import Windows
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The browser of the tests of the web UI."""
+    """The browser of the tests of the web UI, closed after them: while it runs, no asynchronous test can run."""
     with running_browser() as browser:
         yield browser
 
 
+@pytest.fixture(scope="package")
+def shared_windows(browser: Browser) -> Iterator[Windows]:
+    windows = Windows(browser, prepare=tell_of_notices)
+    yield windows
+    windows.close()
+
+
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser without cookies."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(DEADLINE_MS)
-    yield context
-    context.close()
+def windows(shared_windows: Windows, request: pytest.FixtureRequest) -> Iterator[Windows]:
+    """Windows without any state, for one test."""
+    failed = request.session.testsfailed
+    yield shared_windows
+    if request.session.testsfailed == failed:
+        shared_windows.clear()
+    else:
+        shared_windows.close()
+
+
+@pytest.fixture
+def page(windows: Windows) -> Page:
+    """A page of a browser without any state."""
+    page = windows.page()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return page
+
+
+@pytest.fixture(scope="package")
+def guarded() -> Iterator[ServeProcess]:
+    """A service below a prefix that asks for tokens, with the workspaces team-a and team-b."""
+    arguments = (*AUTH, "--path-prefix", "/ml", "--trusted-proxies", "127.0.0.1")
+    with short_directory() as directory, ServeProcess(directory / "data", arguments=arguments) as serve:
+        for team in TEAMS:
+            make_workspace(serve, team)
+        yield serve
+
+
+@pytest.fixture(scope="package")
+def tokens(guarded: ServeProcess) -> dict[str, str]:
+    """Tokens of that service: one that manages each team's workspace, and that of an admin."""
+    managing = {team: make_token(guarded, name="manager", role="manage", workspace=team) for team in TEAMS}
+    return {**managing, "admin": make_token(guarded, name="admin", role="admin")}

@@ -7,17 +7,15 @@ import json
 import re
 import threading
 import webbrowser
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 import runstream
 from runstream.login.browser import SignedIn, challenge_of, sign_in_with_browser
 from runstream_bench.http_client import Answer
 from tests.mlflow.ui_page import needs_chromium
-from tests.support.access import AUTH, as_operator, make_token, make_workspace
-from tests.support.databases import short_directory
+from tests.support.access import as_operator, make_token
 from tests.support.pages import ask, keep_picture, sign_in
 from tests.support.polling import until_now
 from tests.support.rest import Rest
@@ -27,21 +25,14 @@ VERIFIER = "v" * 43
 QUESTION = "port=40000&state=0123456789abcdef0123&challenge=" + "c" * 43 + "&machine=laptop"
 
 
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory / "data", arguments=AUTH) as running:
-        make_workspace(running, "team-a")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def token(serve: ServeProcess) -> str:
-    return make_token(serve, name="ada", workspace="team-a", role="manage")
+@pytest.fixture
+def serve(guarded: ServeProcess) -> ServeProcess:
+    return guarded
 
 
 @pytest.fixture
-def page(context: BrowserContext) -> Page:
-    return context.new_page()
+def token(tokens: dict[str, str]) -> str:
+    return tokens["team-a"]
 
 
 class Login(threading.Thread):
@@ -87,7 +78,7 @@ def test_who_allows_it_in_the_browser_has_a_token_on_the_command_line(
     with runstream.Client(serve.grpc_address, token=login.given.token.reveal()) as client:
         caller = client.who_am_i()
     assert (caller.workspace, caller.role, login.given.workspace) == ("team-a", "manage", "team-a")
-    assert caller.principal.startswith("ada on ")
+    assert caller.principal.startswith("manager on ")
 
 
 def allow(serve: ServeProcess, token: str, verifier: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from runstream_bench.http_client import Answer
 from tests.mlflow.ui_page import needs_chromium
@@ -78,9 +78,8 @@ def go_to_provider_and_back(page: Page, account: str) -> None:
 
 @needs_chromium
 def test_a_person_signs_in_at_the_provider_works_in_their_workspaces_and_signs_out_of_both(
-    serve: ServeProcess, context: BrowserContext
+    serve: ServeProcess, page: Page
 ) -> None:
-    page = context.new_page()
     page.goto(f"{serve.http_url}/about")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     keep_picture(page, "oidc-sign-in")
@@ -104,8 +103,7 @@ def test_a_person_signs_in_at_the_provider_works_in_their_workspaces_and_signs_o
 
 
 @needs_chromium
-def test_the_menu_of_the_page_signs_out_at_the_provider_too(serve: ServeProcess, context: BrowserContext) -> None:
-    page = context.new_page()
+def test_the_menu_of_the_page_signs_out_at_the_provider_too(serve: ServeProcess, page: Page) -> None:
     page.goto(f"{serve.http_url}/about")
     go_to_provider_and_back(page, "bob")
     page.wait_for_url(f"{serve.http_url}/about")
@@ -118,20 +116,16 @@ def test_the_menu_of_the_page_signs_out_at_the_provider_too(serve: ServeProcess,
 
 
 @needs_chromium
-def test_a_person_whose_groups_may_not_enter_gets_a_message(serve: ServeProcess, context: BrowserContext) -> None:
-    page = context.new_page()
+def test_a_person_whose_groups_may_not_enter_gets_a_message(serve: ServeProcess, page: Page) -> None:
     page.goto(f"{serve.http_url}/signin")
     go_to_provider_and_back(page, "eve")
     expect(page.get_by_role("alert")).to_contain_text("eve@example.org, and none of your groups (1 in the claim")
     keep_picture(page, "oidc-no-groups")
-    assert [one["name"] for one in context.cookies()] == []
+    assert [one["name"] for one in page.context.cookies()] == []
 
 
 @needs_chromium
-def test_what_the_provider_says_against_it_is_shown_and_a_token_still_helps(
-    serve: ServeProcess, context: BrowserContext
-) -> None:
-    page = context.new_page()
+def test_what_the_provider_says_against_it_is_shown_and_a_token_still_helps(serve: ServeProcess, page: Page) -> None:
     page.goto(f"{serve.http_url}/signin")
     go_to_provider_and_back(page, "mallory")
     expect(page.get_by_role("alert")).to_contain_text("there is no such account")
@@ -246,11 +240,8 @@ def maintained_provider(tmp_path: Path) -> Iterator[str]:
 
 
 @needs_chromium
-def test_a_person_signs_in_and_out_at_a_provider_that_others_wrote(
-    maintained_provider: str, context: BrowserContext
-) -> None:
+def test_a_person_signs_in_and_out_at_a_provider_that_others_wrote(maintained_provider: str, page: Page) -> None:
     with service_with(maintained_provider, "runstream", "anything") as serve:
-        page = context.new_page()
         page.goto(f"{serve.http_url}/about")
         page.get_by_role("link", name="Sign in with your organisation").click()
         page.get_by_placeholder("sub").fill("grace")

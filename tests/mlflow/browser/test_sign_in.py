@@ -18,11 +18,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Page, expect
 
 from tests.mlflow.ui_page import needs_chromium
-from tests.support.access import AUTH, as_operator, make_token, make_workspace
-from tests.support.databases import short_directory
+from tests.support.access import as_operator, make_token
 from tests.support.pages import ask, keep_picture, sign_in
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -33,19 +32,16 @@ EXPERIMENT = "digits of team a"
 ENDS_WITHIN_S = 5.0
 
 
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    arguments = (*AUTH, "--path-prefix", PREFIX, "--trusted-proxies", "127.0.0.1")
-    with short_directory() as directory, ServeProcess(directory / "data", arguments=arguments) as running:
-        make_workspace(running, "team-a")
-        yield running
+@pytest.fixture
+def serve(guarded: ServeProcess) -> ServeProcess:
+    return guarded
 
 
 @pytest.fixture(scope="module")
-def token(serve: ServeProcess) -> str:
+def token(guarded: ServeProcess) -> str:
     """A token of team-a, which has an experiment."""
-    made = make_token(serve, name="ada", workspace="team-a")
-    with contextlib.closing(Rest(serve.http_url)) as rest:
+    made = make_token(guarded, name="ada", workspace="team-a")
+    with contextlib.closing(Rest(guarded.http_url)) as rest:
         body = {"name": EXPERIMENT}
         created = rest.request(
             "POST", "experiments/create", json.dumps(body).encode(), headers={"authorization": f"Bearer {made}"}
@@ -77,15 +73,16 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @needs_chromium
 def test_a_person_is_led_to_the_form_and_from_there_to_the_page_they_wanted(
-    serve: ServeProcess, token: str, context: BrowserContext
+    serve: ServeProcess, token: str, page: Page
 ) -> None:
     with contextlib.closing(Rest(serve.http_url)) as rest:
         found = rest.request(
-            "GET", "experiments/search?max_results=5", headers={"authorization": f"Bearer {token}"}
-        ).body["experiments"]
-    experiment_id = next(one["experiment_id"] for one in found if one["name"] == EXPERIMENT)
+            "GET",
+            f"experiments/get-by-name?{urlencode({'experiment_name': EXPERIMENT})}",
+            headers={"authorization": f"Bearer {token}"},
+        ).body["experiment"]
+    experiment_id = found["experiment_id"]
     wanted = f"#/experiments/{experiment_id}/runs?workspace=team-a"
-    page = context.new_page()
     page.goto(f"{serve.http_url}/{wanted}")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     keep_picture(page, "sign-in")
@@ -103,9 +100,8 @@ def test_a_person_is_led_to_the_form_and_from_there_to_the_page_they_wanted(
 
 @needs_chromium
 def test_mlflows_ui_changes_things_with_the_cookie_alone_until_the_person_signs_out(
-    serve: ServeProcess, token: str, context: BrowserContext
+    serve: ServeProcess, token: str, page: Page
 ) -> None:
-    page = context.new_page()
     page.goto(f"{serve.http_url}/signin")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
@@ -119,16 +115,13 @@ def test_mlflows_ui_changes_things_with_the_cookie_alone_until_the_person_signs_
     keep_picture(page, "signed-in")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
-    assert context.cookies() == []
+    assert page.context.cookies() == []
     page.goto(f"{serve.http_url}/")
     expect(page.get_by_label("Token")).to_be_visible()
 
 
 @needs_chromium
-def test_an_admin_chooses_a_workspace_in_mlflows_ui_or_on_our_page(
-    serve: ServeProcess, token: str, context: BrowserContext
-) -> None:
-    page = context.new_page()
+def test_an_admin_chooses_a_workspace_in_mlflows_ui_or_on_our_page(serve: ServeProcess, token: str, page: Page) -> None:
     page.goto(f"{serve.http_url}/mlflow/")
     page.get_by_label("Token").fill(make_token(serve, name="root of the pages", role="admin"))
     page.get_by_role("button", name="Sign in").click()
@@ -148,9 +141,8 @@ def test_an_admin_chooses_a_workspace_in_mlflows_ui_or_on_our_page(
 
 @needs_chromium
 def test_a_page_of_another_port_cannot_use_the_cookie(
-    serve: ServeProcess, token: str, context: BrowserContext, other_port: str
+    serve: ServeProcess, token: str, page: Page, other_port: str
 ) -> None:
-    page = context.new_page()
     page.goto(f"{serve.http_url}/signin")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()

@@ -13,13 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 import mlflow
 import pytest
 from mlflow.entities import Run
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.mlflow.training_constants import EPOCHS, SCRIPT
 from tests.mlflow.ui_page import IN_A_BROWSER, UiPage
 from tests.support import preloaded
 from tests.support.pages import keep_picture
 from tests.support.stock import mlflow_environment
+from tests.support.windows import Windows
 
 EXPERIMENT = "digits seen in a browser"
 pytestmark = IN_A_BROWSER
@@ -47,52 +48,38 @@ def trained(server: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in runs}
 
 
-@dataclass
-class Window:
-    """A page that tests share: it has loaded the UI, whose megabytes of script take two seconds of processor time."""
-
-    browser: Browser
-    ui: Ui | None = None
-
-    def close(self) -> None:
-        if self.ui is not None:
-            self.ui.page.context.close()
-        self.ui = None
-
-
 @pytest.fixture(scope="module")
-def window(browser: Browser) -> Iterator[Window]:
-    window = Window(browser)
-    yield window
-    window.close()
+def used_windows(shared_windows: Windows) -> Iterator[Windows]:
+    """Windows in which the UI stays from test to test: its megabytes of script take a second of processor time."""
+    yield shared_windows
+    shared_windows.clear()
 
 
 @pytest.fixture
 def ui(
-    window: Window, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
+    used_windows: Windows, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest
 ) -> Iterator[Ui]:
     """The page of the test before, without what the UI remembers of it; a new one after a test that failed."""
-    if window.ui is None:
-        page = window.browser.new_page(viewport={"width": 1600, "height": 1000})
-        window.ui = Ui(page=page, base=server, experiment_id=_experiment_id(server), runs=trained)
-    else:
-        window.ui.page.evaluate("localStorage.clear(); sessionStorage.clear()")
-    ui, failed = window.ui, request.session.testsfailed
-    ui.runs = trained
+    page = used_windows.page()
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    if page.url.startswith("http"):
+        page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    ui, failed = (
+        Ui(page=page, base=server, experiment_id=_experiment_id(server), runs=trained),
+        request.session.testsfailed,
+    )
     yield ui
     keep_picture(ui.page, request.node.name)
-    refused, notices = [*ui.refused], [*ui.notices]
-    ui.refused.clear()
-    ui.notices.clear()
-    if refused or notices or request.session.testsfailed > failed:
-        window.close()
-    assert (refused, notices) == ([], [])
+    ui.stop_listening()
+    if ui.refused or ui.notices or request.session.testsfailed > failed:
+        used_windows.close()
+    assert (ui.refused, ui.notices) == ([], [])
 
 
 @pytest.fixture
-def new_window(window: Window) -> None:
+def new_page(used_windows: Windows) -> None:
     """Before `ui`: the test needs a page that has loaded nothing yet."""
-    window.close()
+    used_windows.clear()
 
 
 def _experiment_id(server: str) -> str:
@@ -248,7 +235,7 @@ def test_an_experiment_gets_another_name_and_a_description(ui: Ui) -> None:
     assert (changed.name, changed.tags["mlflow.note.content"]) == ("renamed in a browser", "described in a browser")
 
 
-@pytest.mark.usefixtures("new_window")
+@pytest.mark.usefixtures("new_page")
 def test_a_version_gets_an_alias(ui: Ui) -> None:
     client, name = mlflow.MlflowClient(), f"{EXPERIMENT}-classifier"
     client.set_registered_model_alias(name, "challenger", "1")
@@ -309,8 +296,8 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
 # -- views -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("new_window")
-def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, browser: Browser) -> None:
+@pytest.mark.usefixtures("new_page")
+def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, used_windows: Windows) -> None:
     search = "metrics.accuracy > 0.1 AND params.alpha = '0.01'"
     page = ui.open(f"experiments/{ui.experiment_id}/runs")
     page.get_by_placeholder("metrics.rmse").fill(search)
@@ -325,7 +312,7 @@ def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, bro
     expect(page.get_by_text("No charts in this section")).to_be_visible()
     link = _saved(ui, "the better one")
 
-    other = _opened_by_somebody_else(ui, browser, link)
+    other = _opened_by_somebody_else(ui, used_windows, link)
     expect(other.get_by_text("No charts in this section")).to_be_visible()
     expect(other.locator(".scatterlayer .trace .points path").first).to_be_attached()
     expect(other.get_by_placeholder("metrics.rmse")).to_have_value(search)
@@ -341,7 +328,6 @@ def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, bro
     other.get_by_role("dialog").get_by_role("button", name="Delete").click()
     other.get_by_test_id("saved-views-trigger").click()
     expect(other.get_by_text("No saved views yet")).to_be_visible()
-    other.context.close()
     tags = mlflow.MlflowClient().get_experiment(ui.experiment_id).tags
     assert [key for key in tags if key.startswith("mlflow.sharedViewState.")] == []
 
@@ -363,9 +349,10 @@ def _saved(ui: Ui, name: str) -> str:
     return link
 
 
-def _opened_by_somebody_else(ui: Ui, browser: Browser, link: str) -> Page:
+def _opened_by_somebody_else(ui: Ui, windows: Windows, link: str) -> Page:
     """A page in a browser that has no state of this service."""
-    page = browser.new_context(viewport=ui.page.viewport_size).new_page()
+    page = windows.page(1)
+    page.set_viewport_size({"width": 1600, "height": 1000})
     ui.listen(page)
     page.goto(link)
     expect(page.get_by_text("You're viewing a shared view.")).to_be_visible()

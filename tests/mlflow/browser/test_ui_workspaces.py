@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.mlflow.ui_page import IN_A_BROWSER, UiPage
 from tests.support.pages import keep_picture
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
+from tests.support.windows import Windows
 
 pytestmark = IN_A_BROWSER
 
@@ -55,22 +56,27 @@ def _log(rest: Rest, team: str) -> Logged:
 
 @pytest.fixture
 def as_(
-    browser: Browser, guarded: ServeProcess, tokens: Mapping[str, str], request: pytest.FixtureRequest
+    windows: Windows, guarded: ServeProcess, tokens: Mapping[str, str], request: pytest.FixtureRequest
 ) -> Iterator[As]:
-    """Opens a browser of its own for somebody."""
+    """Opens a browser without any state for somebody, instead of the one of the person before."""
     opened: list[UiPage] = []
 
     def open_for(who: str) -> UiPage:
-        context = browser.new_context(
-            extra_http_headers={"Authorization": f"Bearer {tokens[who]}"}, viewport={"width": 1600, "height": 1000}
-        )
-        opened.append(UiPage(page=context.new_page(), base=guarded.http_url))
+        leave()
+        page = windows.page()
+        page.context.set_extra_http_headers({"Authorization": f"Bearer {tokens[who]}"})
+        page.set_viewport_size({"width": 1600, "height": 1000})
+        opened.append(UiPage(page=page, base=guarded.http_url))
         return opened[-1]
 
+    def leave() -> None:
+        if opened:
+            keep_picture(opened[-1].page, request.node.name)
+            opened[-1].stop_listening()
+            windows.clear()
+
     yield open_for
-    for one in opened:
-        keep_picture(one.page, request.node.name)
-        one.page.context.close()
+    leave()
 
 
 def test_the_first_page_lists_the_workspaces_that_one_may_enter(as_: As, logged: dict[str, Logged]) -> None:
