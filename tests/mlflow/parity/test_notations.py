@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +19,7 @@ from tests.support.serve import ServeProcess
 
 TEXT = {"Content-Type": "text/plain"}
 # What the cases ask for.
-THINGS = (
+RUN_AND_MODEL = (
     Call("POST", "experiments/create", {"name": "{salt}"}, learns={"«experiment»": ("experiment_id",)}),
     Call(
         "POST",
@@ -27,13 +27,16 @@ THINGS = (
         {"experiment_id": "«experiment»", "start_time": 1, "run_name": "a"},
         learns={"«run»": ("run", "info", "run_id")},
     ),
-    Call("POST", "runs/log-metric", {"run_id": "«run»", "key": "a", "value": 1, "timestamp": 1}),
     Call(
         "POST",
         "logged-models",
         {"experiment_id": "«experiment»", "name": "a"},
         learns={"«model»": ("model", "info", "model_id")},
     ),
+)
+THINGS = (
+    *RUN_AND_MODEL,
+    Call("POST", "runs/log-metric", {"run_id": "«run»", "key": "a", "value": 1, "timestamp": 1}),
     Call("POST", "registered-models/create", {"name": "{salt}"}),
     Call("POST", "model-versions/create", {"name": "{salt}", "source": "s3://bucket/a"}),
     Call("POST", "registered-models/alias", {"name": "{salt}", "alias": "best", "version": "1"}),
@@ -64,20 +67,26 @@ GETS: tuple[tuple[str, dict[str, Any]], ...] = (
 @pytest.fixture
 def peers(ours: Rest, theirs: Rest) -> tuple[Peer, Peer]:
     """Stock and our service, with the same things in them, which the test may change."""
-    return _filled(theirs, ours)
+    return _filled(theirs, ours, THINGS)
+
+
+@pytest.fixture
+def peers_of_a_run(ours: Rest, theirs: Rest) -> tuple[Peer, Peer]:
+    """Stock and our service, with a run and a logged model, which the test may change."""
+    return _filled(theirs, ours, RUN_AND_MODEL)
 
 
 @pytest.fixture(scope="module")
 def shared_peers(server: str, stock: str) -> Iterator[tuple[Peer, Peer]]:
     """Stock and our service, with the same things in them, for tests that do not depend on what others write there."""
     with contextlib.closing(Rest(stock)) as theirs, contextlib.closing(Rest(server)) as ours:
-        yield _filled(theirs, ours)
+        yield _filled(theirs, ours, THINGS)
 
 
-def _filled(theirs: Rest, ours: Rest) -> tuple[Peer, Peer]:
+def _filled(theirs: Rest, ours: Rest, calls: Sequence[Call]) -> tuple[Peer, Peer]:
     salt = uuid.uuid4().hex
     found = Peer(theirs, salt), Peer(ours, salt)
-    for call in THINGS:
+    for call in calls:
         assert [peer.do(call).status for peer in found] == [200, 200]
     return found
 
@@ -102,9 +111,9 @@ def test_a_get_without_a_query_reads_its_body(
         assert by_query == [stock, ours]
 
 
-def test_the_query_is_read_rather_than_the_body(peers: tuple[Peer, Peer]) -> None:
+def test_the_query_is_read_rather_than_the_body(shared_peers: tuple[Peer, Peer]) -> None:
     for path in ("runs/get?unknown=1", "runs/get?run_id=" + "0" * 32):
-        stock, ours = _both(peers, Call("GET", path, content='{"run_id": "«run»"}'))
+        stock, ours = _both(shared_peers, Call("GET", path, content='{"run_id": "«run»"}'))
         assert ours == stock
         assert ours[0] in (400, 404)
 
@@ -126,7 +135,7 @@ NO_REAL = ("", "half", "0,5", "1e", "--1", "9" * 500 + "x")
 
 
 @pytest.mark.parametrize("text", WHOLE)
-def test_whole_numbers_may_be_texts_in_any_notation(text: str, peers: tuple[Peer, Peer]) -> None:
+def test_whole_numbers_may_be_texts_in_any_notation(text: str, peers_of_a_run: tuple[Peer, Peer]) -> None:
     metric = {"key": "b", "value": "1", "timestamp": text, "step": text}
     run = {"experiment_id": "«experiment»", "run_name": "b", "start_time": text}
     calls = (
@@ -154,7 +163,7 @@ def test_whole_numbers_may_be_texts_in_any_notation(text: str, peers: tuple[Peer
         Call("GET", "runs/get", {"run_id": "«run»"}),
     )
     for call in calls:
-        stock, ours = _both(peers, call)
+        stock, ours = _both(peers_of_a_run, call)
         assert ours == stock, call
         assert ours[0] == 200, call
 
@@ -177,14 +186,14 @@ def test_what_is_no_whole_number_is_refused(text: str, shared_peers: tuple[Peer,
 
 
 @pytest.mark.parametrize("text", REAL)
-def test_values_may_be_texts_in_any_notation(text: str, peers: tuple[Peer, Peer]) -> None:
+def test_values_may_be_texts_in_any_notation(text: str, peers_of_a_run: tuple[Peer, Peer]) -> None:
     metric = {"key": "b", "value": text, "timestamp": 1}
     for call in (
         Call("POST", "runs/log-metric", {"run_id": "«run»", **metric}),
         Call("POST", "runs/log-batch", {"run_id": "«run»", "metrics": [{**metric, "key": "c"}]}),
         *(Call("GET", "metrics/get-history", {"run_id": "«run»", "metric_key": key}) for key in "bc"),
     ):
-        stock, ours = _both(peers, call)
+        stock, ours = _both(peers_of_a_run, call)
         assert ours == stock, call
         assert ours[0] == 200, call
 
@@ -259,9 +268,9 @@ def test_a_time_of_a_run_before_the_year_1_is_refused_with_the_callers_number(ou
     ],
 )
 def test_a_slash_too_many_before_a_path_does_not_matter(
-    method: str, path: str, body: Any, peers: tuple[Peer, Peer]
+    method: str, path: str, body: Any, peers_of_a_run: tuple[Peer, Peer]
 ) -> None:
-    stock, ours = _both(peers, Call(method, path, body))
+    stock, ours = _both(peers_of_a_run, Call(method, path, body))
     assert ours == stock
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.support.rest import Rest
+from tests.support.serve import ServeProcess
 
 
 @dataclass(frozen=True)
@@ -34,28 +35,41 @@ class Things:
 ABSENT = Things("987654321", "ab" * 16, f"m-{'cd' * 16}", "no-such-model", "987654321/a")
 
 
-@pytest.fixture
-def theirs(team_a: Rest) -> Things:
-    """Things of team-a, with a metric, a param, a tag, an input and files."""
-    experiment = team_a.post("experiments/create", {"name": f"of a {uuid.uuid4().hex}"}).body["experiment_id"]
-    run = team_a.post("runs/create", {"experiment_id": experiment}).body["run"]["info"]
+@pytest.fixture(scope="module")
+def owner(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
+    """A REST caller with the token of team-a."""
+    with Rest(guarded.http_url, token=tokens["team-a"]) as rest:
+        yield rest
+
+
+@pytest.fixture(scope="module")
+def theirs(owner: Rest) -> Things:
+    """Things of team-a, with a metric, a param, a tag, an input and files. No test can change them."""
+    experiment = owner.post("experiments/create", {"name": f"of a {uuid.uuid4().hex}"}).body["experiment_id"]
+    run = owner.post("runs/create", {"experiment_id": experiment}).body["run"]["info"]
     run_id = run["run_id"]
     batch = {
         "metrics": [{"key": "loss", "value": 0.5, "timestamp": 1, "step": 1}],
         "params": [{"key": "secret", "value": "of team-a"}],
         "tags": [],
     }
-    assert team_a.post("runs/log-batch", {"run_id": run_id, **batch}).status == 200
+    assert owner.post("runs/log-batch", {"run_id": run_id, **batch}).status == 200
     dataset = {"name": "digits", "digest": "1", "source_type": "s", "source": "s"}
-    assert team_a.post("runs/log-inputs", {"run_id": run_id, "datasets": [{"dataset": dataset}]}).status == 200
-    model = team_a.post("logged-models", {"experiment_id": experiment, "source_run_id": run_id}).body["model"]["info"]
+    assert owner.post("runs/log-inputs", {"run_id": run_id, "datasets": [{"dataset": dataset}]}).status == 200
+    model = owner.post("logged-models", {"experiment_id": experiment, "source_run_id": run_id}).body["model"]["info"]
     name = f"model-{uuid.uuid4().hex[:8]}"
-    assert team_a.post("registered-models/create", {"name": name}).status == 200
+    assert owner.post("registered-models/create", {"name": name}).status == 200
     version = {"name": name, "source": f"{run['artifact_uri']}/model", "run_id": run_id}
-    assert team_a.post("model-versions/create", version).status == 200
+    assert owner.post("model-versions/create", version).status == 200
     file = run["artifact_uri"].removeprefix("mlflow-artifacts:/") + "/model/secret.txt"
-    assert team_a.request("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{file}", b"of team-a").status == 200
+    assert owner.request("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{file}", b"of team-a").status == 200
     return Things(experiment, run_id, model["model_id"], name, file)
+
+
+@pytest.fixture(scope="module")
+def before(owner: Rest, theirs: Things) -> list[bytes]:
+    """Everything that team-a sees before the others come."""
+    return everything(owner, theirs)
 
 
 _BATCH = {"metrics": [{"key": "loss", "value": 9.0, "timestamp": 2, "step": 2}], "params": [], "tags": []}
@@ -127,9 +141,8 @@ OF_OTHERS: Sequence[tuple[str, str, Any]] = (
 
 @pytest.mark.parametrize(("method", "path", "body"), OF_OTHERS, ids=[f"{one[0]} {one[1]}" for one in OF_OTHERS])
 def test_what_belongs_to_others_is_answered_like_what_is_not_there(
-    method: str, path: str, body: Any, theirs: Things, team_a: Rest, team_b: Rest
+    method: str, path: str, body: Any, theirs: Things, before: list[bytes], owner: Rest, team_b: Rest
 ) -> None:
-    before = everything(team_a, theirs)
     answers = []
     for things in (theirs, ABSENT):
         content = None if body is None else things.fill(json.dumps(body)).encode()
@@ -137,7 +150,7 @@ def test_what_belongs_to_others_is_answered_like_what_is_not_there(
         answer = team_b.request(method, things.fill(path), content, headers)
         answers.append((answer.status, without_ids(answer.content.decode(), things)))
     assert answers[0] == answers[1]
-    assert everything(team_a, theirs) == before
+    assert everything(owner, theirs) == before
 
 
 def everything(owner: Rest, things: Things) -> list[bytes]:

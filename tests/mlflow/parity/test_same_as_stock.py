@@ -24,7 +24,7 @@ AREAS = (
 )
 # Together, for all areas; longer walks take other seeds each time.
 SECONDS = float(os.environ.get("PARITY_SECONDS", "0"))
-CALLS = 90
+CALLS = 60
 SEEDS = (int(os.environ.get("PARITY_SEED", "1")),)
 
 
