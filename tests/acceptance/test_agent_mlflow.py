@@ -13,7 +13,9 @@ from pathlib import Path
 import runstream
 from runstream.journal import Directory
 from runstream_bench.http_client import Answer
+from tests.support import preloaded
 from tests.support.polling import until_now
+from tests.support.preloaded import Preloaded
 from tests.support.rest import Rest
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 
@@ -25,9 +27,9 @@ class AgentProcess:
         self.path = path
         self._log = path.with_name(f"agent-{os.urandom(4).hex()}.log")
         with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
+            self._process = Preloaded(
                 [*COMMAND, "agent", "--mlflow-listen", "127.0.0.1:0", "--dir", str(path)],
-                env=command_environment(
+                command_environment(
                     {
                         "RUNSTREAM_ADDRESS": serve.grpc_address,
                         "RUNSTREAM_MLFLOW_HTTP_ADDRESS": serve.http_url,
@@ -121,13 +123,7 @@ def test_what_was_answered_survives_the_agent(serve: ServeProcess, tmp_path: Pat
 
 
 def refused(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(
-        [*COMMAND, "agent", *arguments],
-        env=command_environment(environment),
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    done = preloaded.run([*COMMAND, "agent", *arguments], command_environment(environment))
     assert done.returncode in (1, 2)
     return done.stderr
 

@@ -16,8 +16,8 @@ from tests.imports.support import environment, run_import
 from tests.support.preloaded import Preloaded
 from tests.support.serve import COMMAND, ServeProcess
 
-RUNS, KEYS, STEPS = 12, 4, 3_000
-KILLS = int(os.environ.get("IMPORT_KILLS", "6"))
+RUNS, KEYS, STEPS = 8, 4, 3_000  # points of a run are two batches or more
+KILLS = int(os.environ.get("IMPORT_KILLS", "4"))
 _INSERT = "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -57,13 +57,10 @@ def test_two_imports_at_once_store_everything_once(
     service: ServeProcess, client: runstream.Client, database: Path
 ) -> None:
     place = f"sqlite:///{database}"
-    run_ids = _fill(place, database, "twice")
-    command = [*COMMAND, "import", "mlflow", place, "--no-files", "--experiment", "twice"]
+    run_ids = _fill(place, database, "at once")
+    command = [*COMMAND, "import", "mlflow", place, "--no-files", "--experiment", "at once"]
     both = [
-        subprocess.Popen(
-            command, env=environment(service), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
+        Preloaded(command, environment(service), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)
     ]
     for process in both:
         _, said = process.communicate(timeout=120)
@@ -71,7 +68,7 @@ def test_two_imports_at_once_store_everything_once(
         lines = [line for line in said.splitlines() if line.startswith("runstream: ")]
         assert process.returncode == bool(lines), said
         assert all("another import is writing to it" in line for line in lines), said
-    done = run_import(service, place, "--no-files", "--verify", "--experiment", "twice")
+    done = run_import(service, place, "--no-files", "--verify", "--experiment", "at once")
     assert done.code == 0, done.err
     assert "everything in the source is here, and equal" in done.out
     assert _stored(client, run_ids) == RUNS * KEYS * STEPS

@@ -1,4 +1,4 @@
-"""A plugin for `--dist loadfile`: some directories run in one process each, and those below tests/mlflow in three.
+"""A plugin for `--dist loadfile`: some directories run in one process each, and tests/mlflow in two.
 
 Their files share fixtures that are expensive to start, and a fixture is made once for each process that asks for it:
 there were five stock MLflow servers, and five services to compare with them.
@@ -13,19 +13,19 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+# The first one that a file is below.
 _IN_ONE_PROCESS = (
-    *("tests/access", "tests/mlflow/browser", "tests/mlflow/parity", "tests/mlflow"),
+    *("tests/access", "tests/imports", "tests/mlflow/browser", "tests/mlflow"),
     *("tests/page", "tests/web"),
 )
 
 
 class FilesOrDirectories(LoadFileScheduling):  # type: ignore[misc]  # it has no types
-    """Hands out files, or all files of such a directory or group at once."""
+    """Hands out files, or all files below such a directory at once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        directory = file.rpartition("/")[0]
-        return directory if directory in _IN_ONE_PROCESS else file
+        return next((one for one in _IN_ONE_PROCESS if file.startswith(f"{one}/")), file)
 
 
 @pytest.hookimpl(optionalhook=True)
