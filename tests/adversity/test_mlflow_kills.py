@@ -11,7 +11,7 @@ from pathlib import Path
 
 import runstream
 from tests.support.polling import until_now
-from tests.support.preloaded import MLFLOW, Preloaded
+from tests.support.preloaded import Preloaded
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess, command_environment
 
@@ -42,7 +42,7 @@ def test_kill_9_while_the_mlflow_client_logs_loses_and_doubles_nothing(data_dir:
         with Preloaded(
             [sys.executable, str(_SCRIPT), *arguments],
             {**command_environment(), **_CLIENT},
-            modules=MLFLOW,
+            modules=("mlflow",),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as logging:

@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     from tests.imports.source_data import Filled, fill
 
 _HERE = Path(__file__).parent
+_MODULES = ("mlflow",)  # no scripts start here
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,9 +55,9 @@ class MlflowSource:
         return f"--artifacts={self.directory}/artifacts"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service() -> Iterator[ServeProcess]:
-    """The service into which tests import; those of a file import different experiments, or have their own service."""
+    """The service into which tests import, each of them other experiments."""
     with short_directory() as directory, ServeProcess(directory) as serve:
         yield serve
 
@@ -73,7 +74,7 @@ def source() -> Iterator[MlflowSource]:
     """A stock server with data, which tests read and do not change."""
     with short_directory() as directory:
         place = directory / "mlflow"
-        with stock_server(place=place, timeout_s=250) as url:
+        with stock_server(place=place, timeout_s=250, modules=_MODULES) as url:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # stages are deprecated, and still there
                 of_database, of_server = fill(url, "a"), fill(url, "b")
@@ -83,5 +84,5 @@ def source() -> Iterator[MlflowSource]:
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     """A database of MLflow's with nothing in it, in the working directory of the test."""
-    place_stock_database(tmp_path / "mlflow.db")
+    place_stock_database(tmp_path / "mlflow.db", _MODULES)
     return tmp_path / "mlflow.db"

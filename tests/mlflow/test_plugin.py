@@ -19,9 +19,9 @@ import runstream
 from runstream.mlflow.address import Address
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
-from tests.support.preloaded import MLFLOW, Preloaded
+from tests.support.preloaded import Preloaded
 from tests.support.serve import ServeProcess
-from tests.support.stock import mlflow_environment
+from tests.support.stock import mlflow_environment, script_modules
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def script(text: str, *arguments: str, directory: Path, **environment: str) -> s
     return Preloaded(
         [sys.executable, "-c", text, *arguments],
         mlflow_environment({"RUNSTREAM_DIR": str(directory), **environment}),
-        modules=MLFLOW,
+        modules=script_modules(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,10 @@ import runstream
 from runstream.mlflow.address import Address, of_http_uri
 from runstream.mlflow.credentials import endpoint_of, host_creds, settings_of, workspace_header
 from tests.support import preloaded
-from tests.support.access import AUTH, make_token, make_workspace
+from tests.support.access import make_token
 from tests.support.agents import end_agents
-from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
-from tests.support.stock import mlflow_environment
+from tests.support.stock import mlflow_environment, script_modules
 
 _SCRIPT = """
 import mlflow
@@ -34,21 +33,19 @@ print(run.info.run_id, len(history))
 """
 
 
-@pytest.fixture(scope="module")
-def serve() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory / "data", arguments=AUTH) as running:
-        make_workspace(running, "team-a")
-        yield running
+@pytest.fixture
+def serve(guarded: ServeProcess) -> ServeProcess:
+    return guarded
 
 
 @pytest.fixture(scope="module")
-def token(serve: ServeProcess) -> str:
-    return make_token(serve, name="ci", workspace="team-a")
+def token(guarded: ServeProcess) -> str:
+    return make_token(guarded, name="ci", workspace="team-a")
 
 
-@pytest.fixture(scope="module")
-def admin(serve: ServeProcess) -> str:
-    return make_token(serve, name="boss", role="admin")
+@pytest.fixture
+def admin(tokens: Mapping[str, str]) -> str:
+    return tokens["admin"]
 
 
 def script(uri: str, tmp_path: Path, **environment: str) -> str:
@@ -57,7 +54,7 @@ def script(uri: str, tmp_path: Path, **environment: str) -> str:
         done = preloaded.run(
             [sys.executable, "-c", _SCRIPT.replace("URI", uri)],
             mlflow_environment({"RUNSTREAM_DIR": str(tmp_path / "state"), "HOME": str(tmp_path), **environment}),
-            modules=preloaded.MLFLOW,
+            modules=script_modules(environment),
             timeout_s=100,
         )
     finally:

@@ -1,5 +1,5 @@
-"""Scripts as people write them after MLflow's own documentation, checked through MLflow's client: over HTTP with a token
-in a workspace, with the plugin, and at the agent's port."""
+"""Scripts as people write them after MLflow's own documentation, checked through MLflow's client: over HTTP, with a
+token in a workspace; with the plugin; and at the agent's port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import mlflow
 import pytest
 
 from tests.support import preloaded
-from tests.support.stock import mlflow_environment
+from tests.support.stock import SCRIPT_MODULES, mlflow_environment
 
 JOB = Path(__file__).with_name("remote_job.py")
 
@@ -150,7 +150,7 @@ def test_a_remote_job_logs_to_the_run_that_its_environment_names(
         "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "0",
     }
     done = preloaded.run(
-        [sys.executable, str(JOB)], mlflow_environment(settings), modules=preloaded.MLFLOW, cwd=tmp_path, timeout_s=280
+        [sys.executable, str(JOB)], mlflow_environment(settings), modules=SCRIPT_MODULES, cwd=tmp_path, timeout_s=280
     )
     assert done.returncode == 0, done.stderr[-3_000:]
 

@@ -17,7 +17,7 @@ from tests.support import preloaded
 from tests.support.access import as_operator, everything_stored, make_token, make_workspace
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
-from tests.support.stock import mlflow_environment
+from tests.support.stock import SCRIPT_MODULES, mlflow_environment
 
 SCRIPT = Path(__file__).with_name("workspace_script.py")
 
@@ -70,7 +70,7 @@ def test_a_script_needs_nothing_but_its_environment(
     done = preloaded.run(
         [sys.executable, str(SCRIPT)],
         mlflow_environment({**signing_in, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}),
-        modules=preloaded.MLFLOW,
+        modules=SCRIPT_MODULES,
         cwd=tmp_path,
         timeout_s=110,
     )

@@ -27,6 +27,9 @@ _ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
 }
 _ARTIFACT_ROOT = "mlflow-artifacts:/"
+# For `preloaded`: what scripts of MLflow's users import, and find out when they log a model.
+SCRIPT_MODULES = (*preloaded.MLFLOW, "tests.support.mlflow_scripts")
+_HTTP_PLUGIN = "RUNSTREAM_MLFLOW_HTTP"  # read when MLflow is imported
 # What `mlflow server` does with a new database before it starts its workers.
 _MAKE_DATABASE = """
 import sys
@@ -41,6 +44,11 @@ def mlflow_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
     return {**kept, **_ENVIRONMENT, **(extra or {})}
 
 
+def script_modules(environment: Mapping[str, str]) -> Sequence[str]:
+    """What to import for a script. A process that has another plugin forks few scripts, which would not use it all."""
+    return ("mlflow",) if environment.get(_HTTP_PLUGIN) else SCRIPT_MODULES
+
+
 class _Worker(ServerProcess):
     """The one worker of `mlflow server`: it has the command and the variables that a worker gets from that process.
 
@@ -48,8 +56,9 @@ class _Worker(ServerProcess):
     time.
     """
 
-    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, variables: Mapping[str, str], modules: Sequence[str]) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self._modules = modules
         command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
         store = f"sqlite:///{directory / 'mlflow.db'}"
         settings = {
@@ -71,22 +80,28 @@ class _Worker(ServerProcess):
 
     def _popen(self, command: Sequence[str], files: Mapping[str, Any]) -> subprocess.Popen[str]:
         assert self._environment is not None
-        return preloaded.Preloaded(command, self._environment, modules=preloaded.MLFLOW, cwd=self._directory, **files)
+        return preloaded.Preloaded(command, self._environment, modules=self._modules, cwd=self._directory, **files)
 
 
 @contextlib.contextmanager
 def stock_server(
-    variables: Mapping[str, str] | None = None, *, timeout_s: float = 110, place: Path | None = None
+    variables: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float = 110,
+    place: Path | None = None,
+    modules: Sequence[str] = SCRIPT_MODULES,
 ) -> Iterator[str]:
     """Starts a stock server; yields its address. `place` is the directory that it makes, with mlflow.db and artifacts.
+
+    `modules`: of the process that it is a fork of. The default is right where tests start scripts, too.
 
     Raises:
         RuntimeError: it did not start; with what it said.
     """
     directory = place or Path(tempfile.mkdtemp(prefix="stock-mlflow-"))
     directory.mkdir(exist_ok=True)
-    place_stock_database(directory / "mlflow.db")
-    process = _Worker(directory, variables or {})
+    place_stock_database(directory / "mlflow.db", modules)
+    process = _Worker(directory, variables or {}, modules)
     try:
         process.start(timeout_s=timeout_s)
         yield process.url
@@ -95,19 +110,19 @@ def stock_server(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def place_stock_database(database: Path) -> None:
-    """Makes a database with the Default experiment alone, as a stock server does."""
+def place_stock_database(database: Path, modules: Sequence[str] = SCRIPT_MODULES) -> None:
+    """Makes a database with the Default experiment alone, as a stock server does. `modules`: as above."""
     template = _TEMPLATES / f"{importlib.metadata.version('mlflow')}.db"
     if not template.exists():
         _TEMPLATES.mkdir(parents=True, exist_ok=True)
         with (_TEMPLATES / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not template.exists():
-                _make(template)
+                _make(template, modules)
     shutil.copyfile(template, database)
 
 
-def _make(template: Path) -> None:
+def _make(template: Path, modules: Sequence[str]) -> None:
     """The artifacts of the Default experiment are below no path, so that a copy is as good as the original."""
     unfinished = template.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
@@ -115,7 +130,7 @@ def _make(template: Path) -> None:
     done = preloaded.run(
         [sys.executable, "-c", _MAKE_DATABASE, store, store, _ARTIFACT_ROOT],
         mlflow_environment(),
-        modules=preloaded.MLFLOW,
+        modules=modules,
     )
     if done.returncode:
         raise RuntimeError(f"no database of a stock server: {done.stderr[-3_000:]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import uuid
@@ -38,7 +39,7 @@ ABSENT = Things("987654321", "ab" * 16, f"m-{'cd' * 16}", "no-such-model", "9876
 @pytest.fixture(scope="module")
 def owner(guarded: ServeProcess, tokens: Mapping[str, str]) -> Iterator[Rest]:
     """A REST caller with the token of team-a."""
-    with Rest(guarded.http_url, token=tokens["team-a"]) as rest:
+    with contextlib.closing(Rest(guarded.http_url, token=tokens["team-a"])) as rest:
         yield rest
 
 

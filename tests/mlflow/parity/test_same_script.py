@@ -13,8 +13,8 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from tests.mlflow.training_constants import EPOCHS, RATES, SCRIPT
-from tests.support.preloaded import MLFLOW, Preloaded
-from tests.support.stock import mlflow_environment
+from tests.support.preloaded import Preloaded
+from tests.support.stock import SCRIPT_MODULES, mlflow_environment
 
 _ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
 _PLACE = re.compile(r"\bmlflow-artifacts:/\d+")
@@ -32,7 +32,7 @@ def test_a_training_script_leaves_the_same_on_both(server: str, stock: str) -> N
         Preloaded(
             [sys.executable, str(SCRIPT), url, experiment],
             mlflow_environment(),
-            modules=MLFLOW,
+            modules=SCRIPT_MODULES,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
