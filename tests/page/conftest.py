@@ -62,6 +62,20 @@ def service() -> Iterator[ServeProcess]:
 
 
 @pytest.fixture(scope="package")
+def other_service() -> Iterator[ServeProcess]:
+    with short_directory() as directory, ServeProcess(directory, arguments=["--path-prefix", "/ml"]) as serve:
+        yield serve
+
+
+@pytest.fixture
+def prefixed(other_service: ServeProcess) -> Iterator[ServeProcess]:
+    """A service below a prefix, on which there are few runs. A test may kill it."""
+    yield other_service
+    if not other_service.is_running:
+        other_service.start()
+
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One browser for all files, closed afterwards: while it runs, no asynchronous test can run."""
     with running_browser() as browser:

@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from tests.page import logged
 from tests.page.charts import Charts, exact, loaded, refined
 from tests.page.conftest import Open, Opened
 from tests.page.support import serious_issues_in_both_themes
-from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
 
 pytestmark = IN_A_BROWSER
@@ -361,25 +360,19 @@ def test_new_points_extend_the_curve_and_do_not_move_what_is_zoomed_to(charts: C
     expect(charts.page.locator(".chart-bar .status")).to_have_text("finished")
 
 
-@pytest.fixture
-def own_service() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory) as serve:
-        yield serve
-
-
-def test_a_page_goes_on_when_its_replica_was_restarted(open_tab: Open, own_service: ServeProcess) -> None:
-    tab = open_tab(url=own_service.http_url)
+def test_a_page_goes_on_when_its_replica_was_restarted(open_tab: Open, prefixed: ServeProcess) -> None:
+    tab = open_tab(url=prefixed.http_url)
     tab.expected += ["ERR_", "Failed to load resource", "status of 503"]
-    run = runstream.start_run(logged.EXPERIMENT, "restarted", address=own_service.grpc_address)
+    run = runstream.start_run(logged.EXPERIMENT, "restarted", address=prefixed.grpc_address)
     run.log({"loss": 1.0}, step=0)
     run.log({"loss": 1.0}, step=1)
     assert run.flush(30)
     charts = Charts(tab).open(str(run.run_id))
     charts.wait("loss", loaded)
-    own_service.kill()
+    prefixed.kill()
     expect(charts.page.locator(".chart-bar .status")).to_have_text("reconnecting…")
     run.log({"loss": 3.0}, step=2)
-    own_service.start()
+    prefixed.start()
     run.log({"loss": 4.0}, step=3)
     assert run.flush(60)
     drawn = charts.wait("loss", lambda drawn: drawn["lines"][0]["end"] == 3, timeout_s=60)

@@ -13,7 +13,6 @@ from playwright.sync_api import Page, expect
 from tests.mlflow.ui_page import IN_A_BROWSER
 from tests.page.conftest import Open, Opened
 from tests.page.support import Logged, make_experiment, serious_issues_in_both_themes
-from tests.support.databases import short_directory
 from tests.support.pages import keep_picture
 from tests.support.rest import Rest
 from tests.support.serve import ServeProcess
@@ -308,21 +307,19 @@ def test_a_view_is_saved_listed_replaced_and_deleted(tab: Opened, open_tab: Open
     expect(other.get_by_role("dialog").get_by_role("link", name="worst first")).to_have_count(0)
 
 
-def test_what_cannot_be_loaded_comes_when_the_service_is_back(open_tab: Open) -> None:
-    with short_directory() as directory, ServeProcess(directory) as serve:
-        tab = open_tab(url=serve.http_url)
-        tab.expected = ["ERR_CONNECTION", "429", "503", "Failed to load resource"]
-        logged = make_experiment(serve)
-        logged.run("before")
-        page = open_runs(tab, logged)
-        expect(page.get_by_role("link", name="before")).to_be_visible()
-        serve.kill()
-        expect(page.get_by_text("reconnecting")).to_be_visible()
-        expect(page.get_by_role("link", name="before")).to_be_visible()
-        serve.start()
-        logged.run("after")
-        expect(page.get_by_role("link", name="after")).to_be_visible()
-        page.goto("about:blank")
+def test_what_cannot_be_loaded_comes_when_the_service_is_back(open_tab: Open, prefixed: ServeProcess) -> None:
+    tab = open_tab(url=prefixed.http_url)
+    tab.expected = ["ERR_CONNECTION", "429", "503", "Failed to load resource"]
+    logged = make_experiment(prefixed)
+    logged.run("before")
+    page = open_runs(tab, logged)
+    expect(page.get_by_role("link", name="before")).to_be_visible()
+    prefixed.kill()
+    expect(page.get_by_text("reconnecting")).to_be_visible()
+    expect(page.get_by_role("link", name="before")).to_be_visible()
+    prefixed.start()
+    logged.run("after")
+    expect(page.get_by_role("link", name="after")).to_be_visible()
 
 
 def test_nothing_keeps_people_from_using_the_table(open_tab: Open, logged: Logged) -> None:

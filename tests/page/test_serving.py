@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -14,7 +13,6 @@ from runstream_service.web.page_routes import PLACES
 from tests.mlflow.ui_page import IN_A_BROWSER
 from tests.page.conftest import Open, Opened
 from tests.page.support import make_experiment
-from tests.support.databases import short_directory
 from tests.support.pages import ask
 from tests.support.serve import ServeProcess
 
@@ -70,14 +68,8 @@ _OF_FIRST_PAINT = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def prefixed() -> Iterator[ServeProcess]:
-    with short_directory() as directory, ServeProcess(directory, arguments=["--path-prefix", "/ml"]) as serve:
-        yield serve
-
-
 def test_the_first_paint_needs_less_than_150_kb(prefixed: ServeProcess, open_tab: Open) -> None:
-    logged = make_experiment(prefixed)  # on a service where no other test leaves runs, which would come with the page
+    logged = make_experiment(prefixed)  # on a service where tests leave few runs, since they come with the page
     for number in range(20):
         logged.run(f"run {number}", params={"lr": "0.1"}, metrics={"loss": 1 / 3})
     page = open_tab(url=prefixed.http_url).open()

@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from runstream_bench.http_client import Answer
+from runstream_bench.server_process import free_port
 from tests.mlflow.ui_page import needs_chromium
 from tests.support.access import AUTH, as_operator, make_workspace
 from tests.support.databases import short_directory
@@ -45,18 +46,18 @@ def issuer() -> Iterator[LocalIssuer]:
 def service_with(issuer: str, client_id: str, secret: str) -> Iterator[ServeProcess]:
     """A service with two workspaces at which people of a provider sign in."""
     environment = {"RUNSTREAM_OIDC_CLIENT_SECRET": secret}
-    arguments = (*AUTH, "--path-prefix", PREFIX)
-    with (
-        short_directory() as directory,
-        ServeProcess(directory / "data", arguments=arguments, environment=environment) as running,
-    ):
-        for name in ("team-a", "team-b"):
-            make_workspace(running, name)
-        # The provider needs to know where it sends people back to, hence the port.
-        settings = {"issuer": issuer, "client-id": client_id, "grants": GRANTS}
-        given = [part for name, value in settings.items() for part in (f"--oidc-{name}", value)]
-        running.restart(*given, "--public-url", running.http_url)
-        yield running
+    settings = {"issuer": issuer, "client-id": client_id, "grants": GRANTS}
+    given = [part for name, value in settings.items() for part in (f"--oidc-{name}", value)]
+    # The provider needs to know where it sends people back to, hence the port.
+    url = f"http://127.0.0.1:{free_port()}"
+    arguments = (*AUTH, "--path-prefix", PREFIX, *given, "--public-url", f"{url}{PREFIX}")
+    with short_directory() as directory:
+        running = ServeProcess(directory / "data", arguments=arguments, environment=environment)
+        running.http_url = url
+        with running:
+            for name in ("team-a", "team-b"):
+                make_workspace(running, name)
+            yield running
 
 
 @pytest.fixture(scope="module")
