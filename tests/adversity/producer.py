@@ -35,7 +35,8 @@ def main(address: str, run_id: str, rank: int, points_per_s: float) -> None:
     step, longest_s = 0, 0.0
     print("started", flush=True)
     begun = time.monotonic()
-    while not select.select([sys.stdin], [], [], 0.01)[0]:
+    pause_s = max(0.01, 1 / points_per_s)
+    while not select.select([sys.stdin], [], [], pause_s)[0]:
         while step < (time.monotonic() - begun) * points_per_s:
             before = time.perf_counter()
             run.log({"loss": step * 0.5}, step=step)

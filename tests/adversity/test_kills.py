@@ -31,7 +31,7 @@ def test_kill_9_of_service_and_postgres_loses_and_doubles_nothing(data_dir):
     seed = int(os.environ.get("KILL_SEED", str(time.time_ns())))
     print(f"KILL_SEED={seed}")
     chance = random.Random(seed)
-    with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=8, points_per_s=500) as producers:
+    with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=4, points_per_s=500) as producers:
         for round_number in range(ROUNDS):
             time.sleep(chance.uniform(0.1, 0.9))
             kill = (_kill_service, ServeProcess.kill_postgres, _kill_both)[round_number % 3]
@@ -47,7 +47,7 @@ def test_kill_9_of_service_and_postgres_loses_and_doubles_nothing(data_dir):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 def test_a_postgres_that_is_stopped_and_comes_back_loses_and_doubles_nothing(data_dir, stop):
-    with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=4, points_per_s=500) as producers:
+    with ServeProcess(data_dir) as serve, Producers(serve.grpc_address, count=2, points_per_s=500) as producers:
         for death in range(1, 4):
             pid = serve.wait_for_action("embedded_postgres_started", count=death)["pid"]
             os.kill(pid, stop)

@@ -56,7 +56,7 @@ def test_kill_9_while_epochs_are_rolled_up_loses_and_doubles_nothing(data_dir):
     chance = random.Random(seed)
     with (
         ServeProcess(data_dir, arguments=OFTEN) as serve,
-        Producers(serve.grpc_address, count=8, points_per_s=500) as producers,
+        Producers(serve.grpc_address, count=4, points_per_s=500) as producers,
     ):
         memory = Memory(serve)
         memory.start()

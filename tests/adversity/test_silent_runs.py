@@ -10,6 +10,7 @@ import pytest
 import runstream
 from runstream_bench.tcp_proxy import Proxy
 from tests.support.databases import short_directory
+from tests.support.polling import until_now
 from tests.support.producers import Producers
 from tests.support.serve import ServeProcess
 
@@ -24,10 +25,7 @@ IMPATIENT = (
 
 def wait_for_status(client: runstream.Client, run_id: str, status: str, timeout_s: float = 60) -> None:
     """Waits until the run has this status."""
-    give_up = time.monotonic() + timeout_s
-    while (now := client.get_run(run_id).status) != status:
-        assert time.monotonic() < give_up, f"still {now}"
-        time.sleep(0.05)
+    until_now(lambda: client.get_run(run_id).status == status, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -37,6 +37,7 @@ class Producers:
         self.run_id = uuid.uuid4().hex
         self._arguments = [(address, self.run_id, str(rank), str(points_per_s)) for rank in range(count)]
         self._processes: list[subprocess.Popen[str]] = []
+        self._started = 0
 
     def __enter__(self) -> Producers:
         for rank, arguments in enumerate(self._arguments):
@@ -49,10 +50,16 @@ class Producers:
             self._processes.append(
                 subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
-        for process in self._processes:
+            if rank == 0 and not self._apart:
+                self._wait_until_started(1)  # or each would start an agent, and all but one would end again
+        self._wait_until_started()
+        return self
+
+    def _wait_until_started(self, count: int | None = None) -> None:
+        for process in self._processes[self._started : count]:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
-        return self
+            self._started += 1
 
     def stop(self) -> list[dict[str, Any]]:
         """Lets the processes flush and end; returns the report of each, by rank."""

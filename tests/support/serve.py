@@ -154,14 +154,14 @@ class ServeProcess(RunstreamProcess):
 
     def wait_for_action(self, action: str, *, count: int = 1, timeout_s: float = 90) -> dict[str, Any]:
         """Waits until the log has `count` records of an action; returns the last one."""
-        give_up = time.monotonic() + timeout_s
+        begun = time.monotonic()
         while True:
             found = [record for record in self.log_records if record["action"] == action]
             if len(found) >= count:
                 return found[-1]
-            if time.monotonic() > give_up:
+            if time.monotonic() > begun + timeout_s:
                 raise TimeoutError(f"no {action} within {timeout_s} s in:\n{self.stderr}")
-            time.sleep(0.02)
+            time.sleep(_pause_s(begun))
 
     def get(self, path: str) -> tuple[int, str]:
         """GET of an HTTP path, at the port for monitoring if there is one; returns status and body."""
@@ -180,14 +180,20 @@ class ServeProcess(RunstreamProcess):
 
     def wait_until(self, path: str, status: int, *, timeout_s: float = 90) -> str:
         """Polls a path until it answers with the status; returns the body."""
-        give_up = time.monotonic() + timeout_s
+        begun = time.monotonic()
         while True:
             answered, body = self.get(path)
             if answered == status:
                 return body
-            if time.monotonic() > give_up:
+            if time.monotonic() > begun + timeout_s:
                 raise TimeoutError(f"{path} still answers {answered}: {body}")
-            time.sleep(0.05)
+            time.sleep(_pause_s(begun))
+
+
+def _pause_s(begun_s: float) -> float:
+    """How long to wait before asking again: a tenth of what has passed, since a wait for half a minute needs no better
+    answer."""
+    return min(max(0.02, (time.monotonic() - begun_s) / 10), 0.25)
 
 
 def _is_worker(process: psutil.Process) -> bool:
