@@ -67,18 +67,17 @@ def kill(process: psutil.Process) -> None:
 
 def end_agents(directory: Path) -> None:
     """Ends every agent of a directory, also one that has only just been started, and waits until they are gone."""
+    if not Directory(directory).agent_log_path.exists():  # whoever starts one opens its log first
+        return
     quiet = 0
     give_up = time.monotonic() + 60
-    was_started = Directory(directory).agent_log_path.exists()  # whoever starts one opens its log first
-    while quiet < (3 if was_started else 1):  # one that becomes a daemon changes its process id between two looks
+    while quiet < 3:  # one that becomes a daemon changes its process id between two looks
         agents = agents_of(directory)
         quiet = 0 if agents else quiet + 1
-        was_started = was_started or bool(agents)
         for process in agents:
             kill(process)
         assert time.monotonic() < give_up, f"agents {agents} do not end"
-        if was_started:
-            time.sleep(0.02)
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager
