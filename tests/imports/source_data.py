@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-STEPS = 300
+STEPS = 60
 
 
 @dataclass

@@ -40,7 +40,7 @@ def test_nothing_is_stored_twice_and_nothing_is_missing_after_kills(
         )
         # It writes for a second or two after it has begun; most of these moments are in between.
         while process.poll() is None and _committed(service) < before + more:
-            time.sleep(0.01)
+            time.sleep(0.02)
         killed += process.poll() is None
         process.kill()
         process.wait()

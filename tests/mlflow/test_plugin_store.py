@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
 import uuid
 from collections import defaultdict
@@ -20,6 +19,8 @@ from mlflow.utils.credentials import get_default_host_creds
 
 from runstream._points_journal import Point
 from runstream.mlflow.tracking_store import RunstreamStore
+from tests.support import preloaded
+from tests.support.stock import mlflow_environment, script_modules
 
 
 class HeldSink:
@@ -247,13 +248,6 @@ print(loaded, utils._tracking_store_registry._registry["http"] is utils._get_res
 
 @pytest.mark.parametrize(("variable", "expected"), [("", "[] True"), ("1", "[] False")])
 def test_importing_mlflow_imports_nothing_of_ours_and_leaves_http_alone(variable: str, expected: str) -> None:
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _IMPORTS],
-        env={**os.environ, "RUNSTREAM_MLFLOW_HTTP": variable},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == expected
+    environment = mlflow_environment({"RUNSTREAM_MLFLOW_HTTP": variable})
+    done = preloaded.run([sys.executable, "-c", _IMPORTS], environment, modules=script_modules(environment))
+    assert done.stdout.strip() == expected, done.stderr

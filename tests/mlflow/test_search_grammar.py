@@ -143,7 +143,7 @@ def test_a_filter_of_runs_is_read_as_mlflow_reads_it(text: str) -> None:
 def test_generated_and_mutated_filters_are_read_as_mlflow_reads_them() -> None:
     chance = random.Random(SEED)
     accepted = 0
-    for number in range(1_500):
+    for number in range(800):
         text = " AND ".join(_comparison(chance) for _ in range(chance.randint(1, 3)))
         theirs = stock_reading(SearchUtils, text)
         accepted += theirs is not None
@@ -152,7 +152,7 @@ def test_generated_and_mutated_filters_are_read_as_mlflow_reads_them() -> None:
         mutated = _mutated(chance, text)
         ours, theirs = our_reading(RUNS, mutated), stock_reading(SearchUtils, mutated)
         assert ours is None or theirs is None or ours == theirs, f"seed {SEED}, filter {number}: {mutated!r}"
-    assert accepted > 80
+    assert accepted > 40
 
 
 def _comparison(chance: random.Random) -> str:
