@@ -75,21 +75,27 @@ class Charts:
         self.tab.open(f"compare?r={','.join(run_ids)}&{query}")
         return self
 
-    def drawn(self, key: str, *, with_buckets: bool = True) -> dict[str, Any]:
-        drawn: dict[str, Any] = self.page.evaluate(_DRAWN, [key, with_buckets])
-        return drawn
-
     def wait(self, key: str, condition: Callable[[dict[str, Any]], Any], *, timeout_s: float = 30) -> dict[str, Any]:
-        """Waits until what a panel draws is as wanted, which the condition says without the buckets."""
+        """Waits until what a panel draws is as wanted. Returns it without the buckets, which are many."""
         deadline = time.monotonic() + timeout_s
         panel = self.page.locator(f'.panel[data-key="{key}"]')
         panel.scroll_into_view_if_needed()  # panels that are not seen draw nothing
         panel.locator("canvas").wait_for()
-        while True:
-            if condition(shown := self.drawn(key, with_buckets=False)) and condition(drawn := self.drawn(key)):
-                return drawn
-            assert time.monotonic() < deadline, shown
+        while not condition(drawn := self._drawn(key, with_buckets=False)):
+            assert time.monotonic() < deadline, drawn
             self.page.wait_for_timeout(50)
+        return drawn
+
+    def wait_for_buckets(self, key: str, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Waits until what a panel draws is as wanted. Returns it with the buckets."""
+        while True:
+            self.wait(key, condition)
+            if condition(drawn := self._drawn(key, with_buckets=True)):
+                return drawn
+
+    def _drawn(self, key: str, *, with_buckets: bool) -> dict[str, Any]:
+        drawn: dict[str, Any] = self.page.evaluate(_DRAWN, [key, with_buckets])
+        return drawn
 
     def pixels(self, key: str, left: float, top: float, width: float, height: float, colour: str | None = None) -> int:
         """Counts pixels close to this colour, by default that of the first line, in a part of the plot."""

@@ -74,7 +74,7 @@ def test_a_single_spike_in_two_hundred_thousand_points_is_seen_at_every_zoom(
     charts: Charts, service: ServeProcess, long_run: str, zoom: tuple[int, int] | None
 ) -> None:
     view = {"zoom": f"{zoom[0]}~{zoom[1]}"} if zoom else {}
-    drawn = charts.open(long_run, **view).wait("loss", exact if zoom else loaded)
+    drawn = charts.open(long_run, **view).wait_for_buckets("loss", exact if zoom else loaded)
     low, high = zoom or (0, _POINTS - 1)
     assert drawn["scale"][1] > logged.SPIKE
     place = (_AT - low) / (high - low)
@@ -108,7 +108,7 @@ def test_the_envelope_is_drawn_where_many_points_fall_on_a_pixel(charts: Charts,
 
 def test_a_logarithmic_axis_of_steps_has_fine_buckets_everywhere(charts: Charts, long_run: str) -> None:
     for zoom in ("", "5~2000"):
-        drawn = charts.open(long_run, log="x", zoom=zoom).wait("loss", exact if zoom else refined)
+        drawn = charts.open(long_run, log="x", zoom=zoom).wait_for_buckets("loss", exact if zoom else refined)
         buckets = drawn["lines"][0]["buckets"]
         single = [b["first_position"] for b in buckets if b["first_position"] == b["last_position"]]
         assert set(range(5, 30)) <= set(single)
@@ -135,7 +135,7 @@ def test_nan_and_infinities_are_marked_at_the_edges(charts: Charts, diverged: st
 def test_ranks_are_a_band_with_the_outermost_named_and_single_lines_on_request(
     charts: Charts, service: ServeProcess, ranks: str
 ) -> None:
-    drawn = charts.open(ranks).wait("step_time", loaded)
+    drawn = charts.open(ranks).wait_for_buckets("step_time", loaded)
     (band,) = drawn["lines"]
     row = _sql(
         service,
@@ -153,7 +153,7 @@ def test_ranks_are_a_band_with_the_outermost_named_and_single_lines_on_request(
 
 
 def test_a_nan_of_one_rank_is_marked_below_the_band(charts: Charts, ranks: str) -> None:
-    drawn = charts.open(ranks).wait("loss", loaded)
+    drawn = charts.open(ranks).wait_for_buckets("loss", loaded)
     (band,) = drawn["lines"]
     assert [b["first_position"] for b in band["buckets"] if b["non_finite_count"]] == [logged.NAN_AT]
     bad = charts.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()")
@@ -218,7 +218,7 @@ def test_dragging_zooms_all_panels_and_a_double_click_shows_everything_again(
 
 
 def test_one_cursor_is_in_all_panels_and_the_nearest_run_is_first(charts: Charts, several: list[str]) -> None:
-    drawn = charts.open(*several).wait("lr", loaded)
+    drawn = charts.open(*several).wait_for_buckets("lr", loaded)
     box = charts.plot("lr").bounding_box()
     charts.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     tooltip = charts.page.locator(".chart-tooltip")
@@ -233,8 +233,8 @@ def test_one_cursor_is_in_all_panels_and_the_nearest_run_is_first(charts: Charts
 
 
 def test_smoothing_is_the_same_wherever_one_zooms_to(charts: Charts, long_run: str) -> None:
-    whole = charts.open(long_run, smooth="0.99", zoom="0~150000").wait("loss", exact)["lines"][0]
-    part = charts.open(long_run, smooth="0.99", zoom="100000~110000").wait("loss", exact)["lines"][0]
+    whole = charts.open(long_run, smooth="0.99", zoom="0~150000").wait_for_buckets("loss", exact)["lines"][0]
+    part = charts.open(long_run, smooth="0.99", zoom="100000~110000").wait_for_buckets("loss", exact)["lines"][0]
 
     def smoothed_at(line: dict[str, Any], step: int) -> float:
         rows = [row for row, bucket in enumerate(line["buckets"]) if bucket["last_position"] <= step]
@@ -245,7 +245,7 @@ def test_smoothing_is_the_same_wherever_one_zooms_to(charts: Charts, long_run: s
 
 
 def test_x_can_be_another_metric(charts: Charts, several: list[str]) -> None:
-    drawn = charts.open(*several, x="metric:tokens", zoom="409600~819200").wait("train/loss", exact)
+    drawn = charts.open(*several, x="metric:tokens", zoom="409600~819200").wait_for_buckets("train/loss", exact)
     assert drawn["range"] == [409_600, 819_200]
     for line in drawn["lines"]:
         assert any(bucket["first_position"] == 150 for bucket in line["buckets"])
@@ -291,7 +291,7 @@ def test_params_that_differ_come_first_and_a_param_is_drawn_against_a_metric(
 
 
 def test_what_is_shown_is_saved_as_a_table_and_as_pictures(charts: Charts, several: list[str], tmp_path: Path) -> None:
-    drawn = charts.open(*several).wait("train/loss", loaded)
+    drawn = charts.open(*several).wait_for_buckets("train/loss", loaded)
     for kind in ("CSV", "PNG", "SVG"):
         with charts.page.expect_download() as download:
             charts.choose("train/loss", f"Save as {kind}")
@@ -309,7 +309,7 @@ def test_the_python_and_the_sql_that_are_copied_read_the_same(
     open_tab: Open, service: ServeProcess, several: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charts = Charts(open_tab(permissions=["clipboard-read", "clipboard-write"]))
-    drawn = charts.open(several[0], zoom="100~200").wait("train/loss", exact)
+    drawn = charts.open(several[0], zoom="100~200").wait_for_buckets("train/loss", exact)
     charts.choose("train/loss", "Copy Python")
     code = charts.page.evaluate("navigator.clipboard.readText()")
     monkeypatch.setenv("RUNSTREAM_ADDRESS", service.grpc_address)
@@ -352,7 +352,7 @@ def test_new_points_extend_the_curve_and_do_not_move_what_is_zoomed_to(charts: C
     assert (drawn["range"], drawn["zoom"]) == ([20, 60], [20, 60])
     assert charts.page.evaluate("document.querySelector('main').scrollTop") == scroll
     charts.page.get_by_role("button", name="Show everything").click()
-    drawn = charts.wait("loss", lambda drawn: drawn["range"] == [0, 149])
+    drawn = charts.wait_for_buckets("loss", lambda drawn: drawn["range"] == [0, 149])
     assert max(bucket["max"] for bucket in drawn["lines"][0]["buckets"]) == 50.0
     assert drawn["lines"][0]["points"] == 150
     charts.wait("accuracy", loaded)  # a metric that did not exist before has a panel

@@ -93,6 +93,69 @@ def _shown(value: float) -> str:
     return f"{value:.4f}".rstrip("0")
 
 
+# -- views: first, since they need a page that has loaded nothing yet ------------------------------------------------
+
+
+@pytest.mark.usefixtures("new_page")
+def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, used_windows: Windows) -> None:
+    search = "metrics.accuracy > 0.1 AND params.alpha = '0.01'"
+    page = ui.open(f"experiments/{ui.experiment_id}/runs")
+    page.get_by_placeholder("metrics.rmse").fill(search)
+    page.keyboard.press("Enter")
+    page.get_by_label("Sort: Created").click()
+    page.get_by_role("menuitemcheckbox", name="train/accuracy").click()
+    expect(page.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
+    _switch_to(page, "CHART")
+    chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="train/accuracy")
+    chart.get_by_test_id("experiment-view-compare-runs-card-menu").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    expect(page.get_by_text("No charts in this section")).to_be_visible()
+    link = _saved(ui, "the better one")
+
+    used_windows.clear()  # from now on, it is the browser of somebody else
+    other = ui.page
+    other.goto(link)
+    expect(other.get_by_text("You're viewing a shared view.")).to_be_visible()
+    expect(other.get_by_text("No charts in this section")).to_be_visible()
+    expect(other.locator(".scatterlayer .trace .points path").first).to_be_attached()
+    expect(other.get_by_placeholder("metrics.rmse")).to_have_value(search)
+    _switch_to(other, "TABLE")
+    expect(other.get_by_label("Sort: train/accuracy")).to_be_visible()
+    expect(other.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
+    expect(other.get_by_role("link", name="alpha-0.01", exact=True)).to_be_visible()
+    expect(other.get_by_role("link", name="alpha-0.0001", exact=True)).to_have_count(0)
+
+    # It is in the list of everybody, and goes from there.
+    other.get_by_test_id("saved-views-trigger").click()
+    other.get_by_test_id(f"saved-views-delete-{_share_key(link)}").click()
+    other.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    other.get_by_test_id("saved-views-trigger").click()
+    expect(other.get_by_text("No saved views yet")).to_be_visible()
+    tags = mlflow.MlflowClient().get_experiment(ui.experiment_id).tags
+    assert [key for key in tags if key.startswith("mlflow.sharedViewState.")] == []
+
+
+def _switch_to(page: Page, mode: str) -> None:
+    """Switches between the table of runs and their charts."""
+    page.locator("label", has=page.locator(f"input[value={mode}]")).click()
+
+
+def _saved(ui: Ui, name: str) -> str:
+    """Saves what is on the page as a view; returns the link that the UI gives for it."""
+    ui.page.get_by_test_id("saved-views-trigger").click()
+    ui.page.get_by_test_id("saved-views-save-current").click()
+    ui.page.get_by_test_id("save-view-name-input").fill(name)
+    ui.page.get_by_test_id("save-view-save-button").click()
+    link = ui.page.get_by_test_id("share-link-input").input_value()
+    assert set(ui.notices) == {f'View "{name}" saved.'}
+    ui.notices.clear()
+    return link
+
+
+def _share_key(link: str) -> str:
+    return parse_qs(urlsplit(link).fragment.partition("?")[2])["viewStateShareKey"][0]
+
+
 # -- looking ---------------------------------------------------------------------------------------------------------
 
 
@@ -291,73 +354,3 @@ def test_a_run_is_deleted_and_restored(ui: Ui) -> None:
     expect(dialog).to_have_count(0)
     expect(page.get_by_role("link", name="goes and comes")).to_have_count(0)
     assert client.get_run(run_id).info.lifecycle_stage == "active"
-
-
-# -- views -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("new_page")
-def test_a_saved_view_looks_the_same_in_the_browser_of_somebody_else(ui: Ui, used_windows: Windows) -> None:
-    search = "metrics.accuracy > 0.1 AND params.alpha = '0.01'"
-    page = ui.open(f"experiments/{ui.experiment_id}/runs")
-    page.get_by_placeholder("metrics.rmse").fill(search)
-    page.keyboard.press("Enter")
-    page.get_by_label("Sort: Created").click()
-    page.get_by_role("menuitemcheckbox", name="train/accuracy").click()
-    expect(page.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
-    _switch_to(page, "CHART")
-    chart = page.get_by_test_id("experiment-view-compare-runs-card").filter(has_text="train/accuracy")
-    chart.get_by_test_id("experiment-view-compare-runs-card-menu").click()
-    page.get_by_role("menuitem", name="Delete").click()
-    expect(page.get_by_text("No charts in this section")).to_be_visible()
-    link = _saved(ui, "the better one")
-
-    other = _opened_by_somebody_else(ui, used_windows, link)
-    expect(other.get_by_text("No charts in this section")).to_be_visible()
-    expect(other.locator(".scatterlayer .trace .points path").first).to_be_attached()
-    expect(other.get_by_placeholder("metrics.rmse")).to_have_value(search)
-    _switch_to(other, "TABLE")
-    expect(other.get_by_label("Sort: train/accuracy")).to_be_visible()
-    expect(other.get_by_test_id("sort-header-train/accuracy")).to_be_visible()
-    expect(other.get_by_role("link", name="alpha-0.01", exact=True)).to_be_visible()
-    expect(other.get_by_role("link", name="alpha-0.0001", exact=True)).to_have_count(0)
-
-    # It is in the list of everybody, and goes from there.
-    other.get_by_test_id("saved-views-trigger").click()
-    other.get_by_test_id(f"saved-views-delete-{_share_key(link)}").click()
-    other.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    other.get_by_test_id("saved-views-trigger").click()
-    expect(other.get_by_text("No saved views yet")).to_be_visible()
-    tags = mlflow.MlflowClient().get_experiment(ui.experiment_id).tags
-    assert [key for key in tags if key.startswith("mlflow.sharedViewState.")] == []
-
-
-def _switch_to(page: Page, mode: str) -> None:
-    """Switches between the table of runs and their charts."""
-    page.locator("label", has=page.locator(f"input[value={mode}]")).click()
-
-
-def _saved(ui: Ui, name: str) -> str:
-    """Saves what is on the page as a view; returns the link that the UI gives for it."""
-    ui.page.get_by_test_id("saved-views-trigger").click()
-    ui.page.get_by_test_id("saved-views-save-current").click()
-    ui.page.get_by_test_id("save-view-name-input").fill(name)
-    ui.page.get_by_test_id("save-view-save-button").click()
-    link = ui.page.get_by_test_id("share-link-input").input_value()
-    assert set(ui.notices) == {f'View "{name}" saved.'}
-    ui.notices.clear()
-    return link
-
-
-def _opened_by_somebody_else(ui: Ui, windows: Windows, link: str) -> Page:
-    """A page in a browser that has no state of this service."""
-    page = windows.page(1)
-    page.set_viewport_size({"width": 1600, "height": 1000})
-    ui.listen(page)
-    page.goto(link)
-    expect(page.get_by_text("You're viewing a shared view.")).to_be_visible()
-    return page
-
-
-def _share_key(link: str) -> str:
-    return parse_qs(urlsplit(link).fragment.partition("?")[2])["viewStateShareKey"][0]
