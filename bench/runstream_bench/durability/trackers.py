@@ -93,11 +93,7 @@ async def _mlflow(places: Places) -> Stack:
 
 
 async def _mlflow_postgres(places: Places) -> Stack:
-    server_database = await postgres(places.directory)
-    url = (await database(server_database.url, "mlflow")).replace("postgresql:", "postgresql+psycopg2:", 1)
-    stack = _mlflow_server(places, ("--backend-store-uri", url))
-    stack.database = server_database
-    return stack
+    return await _on_postgres(places, _mlflow_server, "--backend-store-uri", "postgresql+psycopg2:")
 
 
 def _mlflow_server(places: Places, more: tuple[str, ...]) -> Stack:
@@ -116,11 +112,7 @@ async def _fasttrackml(places: Places) -> Stack:
 
 
 async def _fasttrackml_postgres(places: Places) -> Stack:
-    server_database = await postgres(places.directory)
-    url = (await database(server_database.url, "fasttrackml")).replace("postgresql:", "postgres:", 1)
-    stack = _fml_server(places, ("--database-uri", url))
-    stack.database = server_database
-    return stack
+    return await _on_postgres(places, _fml_server, "--database-uri", "postgres:")
 
 
 def _fml_server(places: Places, more: tuple[str, ...]) -> Stack:
@@ -129,6 +121,17 @@ def _fml_server(places: Places, more: tuple[str, ...]) -> Stack:
     command += ["--default-artifact-root", str(directory / "artifacts")]
     ready = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
     return Stack(url, server_of(command, clean_environment(directory), directory, ready))
+
+
+async def _on_postgres(
+    places: Places, start: Callable[[Places, tuple[str, ...]], Stack], option: str, scheme: str
+) -> Stack:
+    """The tracker, on a database of its own, whose URL has the scheme that it expects."""
+    server_database = await postgres(places.directory)
+    url = (await database(server_database.url, "tracker")).replace("postgresql:", scheme, 1)
+    stack = start(places, (option, url))
+    stack.database = server_database
+    return stack
 
 
 async def _trackio(places: Places) -> Stack:

@@ -8,7 +8,7 @@ import { logOriginOf, positionsOf } from './x_axis.js';
 
 /** @typedef {import('../api/types.js').Run} Run */
 /** @typedef {import('./metric_data.js').Zoom} Zoom */
-/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./charts.js').Charts} Charts */
 
 /**
  * @typedef {object} How
@@ -28,9 +28,9 @@ const RANK_CURVES = 32;
 export class CurveReader {
   #requests = new ChartRequests(postForArrays);
 
-  /** @param {Session} session says for which runs and ranks, over which axis */
-  constructor(session) {
-    this.session = session;
+  /** @param {Charts} charts they say for which runs and ranks, over which axis */
+  constructor(charts) {
+    this.charts = charts;
   }
 
   /**
@@ -39,7 +39,7 @@ export class CurveReader {
    * @returns {Promise<import('./metric_data.js').Curves>}
    */
   async read(key, how) {
-    const { axis, runs } = this.session;
+    const { axis, runs } = this.charts;
     const isOwn = axis.kind === 'relative' || axis.kind === 'metric'; // runs have positions of their own
     const groups = isOwn && (how.zoom || this.#isLog) ? runs.map((run) => [run]) : [runs];
     const [answers, replaced] = await Promise.all([
@@ -52,12 +52,12 @@ export class CurveReader {
   }
 
   get #isLog() {
-    return this.session.view?.log_x ?? false;
+    return this.charts.view?.log_x ?? false;
   }
 
   /** @param {import('./x_axis.js').StartedRun} run */
   #logOrigin(run) {
-    return this.#isLog ? logOriginOf(this.session.axis, run) : undefined;
+    return this.#isLog ? logOriginOf(this.charts.axis, run) : undefined;
   }
 
   /**
@@ -67,15 +67,15 @@ export class CurveReader {
    * @returns {Promise<Answer>[]}
    */
   #questions(key, runs, how) {
-    const { session } = this;
+    const { charts } = this;
     const { zoom } = how;
     if (runs.length === 0) return [];
-    const range = zoom ? positionsOf(session.axis, runs[0], session.axisMetricOf(runs[0].run_id), zoom) : null;
+    const range = zoom ? positionsOf(charts.axis, runs[0], charts.axisMetricOf(runs[0].run_id), zoom) : null;
     if (zoom && !range) return [];
     /** @type {Bounds} */
     const bounds = { ...(range ? { min: range[0], max: range[1] } : {}), log_origin: this.#logOrigin(runs[0]) };
-    const banded = runs.filter((run) => session.isBand(run.run_id));
-    const single = runs.filter((run) => !session.isBand(run.run_id)).map((run) => run.run_id);
+    const banded = runs.filter((run) => charts.isBand(run.run_id));
+    const single = runs.filter((run) => !charts.isBand(run.run_id)).map((run) => run.run_id);
     const questions = banded.map((run) => this.#askBand(key, run, bounds, how));
     if (single.length > 0) questions.push(this.#askSingle(key, single, bounds, how));
     return questions;
@@ -89,7 +89,7 @@ export class CurveReader {
    * @returns {Promise<Answer>}
    */
   async #askSingle(key, runIds, bounds, { buckets, isDraft, signal }) {
-    const question = { run_ids: runIds, key, axis: this.session.axis.positions, max_buckets: buckets, draft: isDraft || undefined, ...bounds };
+    const question = { run_ids: runIds, key, axis: this.charts.axis.positions, max_buckets: buckets, draft: isDraft || undefined, ...bounds };
     const { curves, cut } = await this.#requests.ask(question, signal);
     const shown = curves.filter((curve) => this.#isWanted(curve.rank));
     const left = shown.length - RANK_CURVES * runIds.length;
@@ -110,11 +110,11 @@ export class CurveReader {
    */
   async #askBand(key, run, bounds, { buckets, signal }) {
     const most = Math.min(buckets, BAND_BUCKETS);
-    if (this.session.axis.positions === 'step') {
+    if (this.charts.axis.positions === 'step') {
       const { curves } = await this.#requests.aggregate({ run_id: run.run_id, key, max_buckets: most, ...bounds }, signal);
       return { curves: curves.filter((curve) => curve.count > 0).map((curve) => Curve.of(curve)), cut: '', isDraft: false };
     }
-    const question = { run_ids: [run.run_id], key, axis: this.session.axis.positions, max_buckets: most, ...bounds };
+    const question = { run_ids: [run.run_id], key, axis: this.charts.axis.positions, max_buckets: most, ...bounds };
     const { curves, cut } = await this.#requests.ask(question, signal);
     const band = curves.length > 0 ? [bandOfRanks(curves.map((curve) => Curve.of(curve)), most, bounds.log_origin)] : [];
     return { curves: band, cut: cut?.message ?? '', isDraft: false };
@@ -128,7 +128,7 @@ export class CurveReader {
    * @returns {Promise<Curve[]>}
    */
   async #askReplaced(key, run, { zoom, buckets, signal }) {
-    const { axis, overviews } = this.session;
+    const { axis, overviews } = this.charts;
     const overview = overviews.get(run.run_id);
     if (axis.kind !== 'step' || !overview || overview.ranks.length > RANK_CURVES) return [];
     const answers = replacedRanges(overview, key, zoom).map(async ({ attempt, min, max, share }) => {
@@ -137,14 +137,14 @@ export class CurveReader {
       const question = { run_ids: [run.run_id], key, axis: axis.positions, max_buckets: most, attempt, min, max, log_origin };
       const { curves } = await this.#requests.ask(question, signal);
       const shown = curves.filter((curve) => curve.count > 0 && this.#isWanted(curve.rank)).map((curve) => Curve.of(curve));
-      return shown.length > 0 && this.session.isBand(run.run_id) ? [bandOfRanks(shown, most, log_origin)] : shown;
+      return shown.length > 0 && this.charts.isBand(run.run_id) ? [bandOfRanks(shown, most, log_origin)] : shown;
     });
     return (await Promise.all(answers)).flat();
   }
 
   /** @param {number | null} rank null: over all ranks */
   #isWanted(rank) {
-    const ranks = this.session.view?.ranks ?? 'band';
+    const ranks = this.charts.view?.ranks ?? 'band';
     return rank === null || ranks === 'band' || ranks === 'all' || ranks.split(',').includes(String(rank));
   }
 }

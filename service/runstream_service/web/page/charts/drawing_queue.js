@@ -1,6 +1,6 @@
 // When panels are drawn: in the next frame, few at a time, and stretched while the range moves.
 
-/** @typedef {import('./session.js').Drawn} Drawn */
+/** @typedef {import('./charts.js').Drawn} Drawn */
 
 /** How many panels draw their lines in one frame; the others follow in the next ones, so that the page stays responsive. */
 const DRAWN_A_FRAME = 4;

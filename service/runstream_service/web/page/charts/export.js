@@ -75,14 +75,14 @@ function drawAxes(pen, plot, frame, theme) {
   }
   pen.textAlign = 'center';
   pen.textBaseline = 'top';
-  const { kind } = plot.session.axis;
+  const { kind } = plot.charts.axis;
   const xs = xTicks(kind, x.min, x.max, 7, x.log);
   const texts = xTickTexts(kind, xs, x.log);
   for (const [index, at] of xs.entries()) {
     line(pen, toX(at), frame.top, toX(at), bottom);
     pen.fillText(texts[index], toX(at), bottom + 6 * ratio);
   }
-  pen.fillText(titleOf(plot.session.axis), frame.left + frame.width / 2, bottom + 22 * ratio);
+  pen.fillText(titleOf(plot.charts.axis), frame.left + frame.width / 2, bottom + 22 * ratio);
 }
 
 /**
@@ -137,7 +137,7 @@ const COLUMNS = /** @type {const} */ (['first_position', 'last_position', 'point
 export function toCsv(plot) {
   const rows = [['run', 'run_id', 'key', 'rank', 'attempt', 'x', ...COLUMNS, 'smoothed'].join(',')];
   for (const line of plot.lines) {
-    const run = plot.session.runs.find((one) => one.run_id === line.curve.run_id);
+    const run = plot.charts.runs.find((one) => one.run_id === line.curve.run_id);
     const names = [quoted(run?.name ?? ''), line.curve.run_id, quoted(line.curve.key), line.curve.rank ?? 'all', line.curve.attempt ?? 'newest'];
     for (let row = line.from; row < line.to; row++) {
       rows.push([...names, line.x[row], ...COLUMNS.map((name) => line.curve[name][row]), line.smooth ? line.smooth[row] : ''].join(','));

@@ -8,11 +8,11 @@ import { positionsOf } from './x_axis.js';
 /** @typedef {import('./plot.js').Plot} Plot */
 
 /**
- * @param {{graph: import('./layout.js').Graph, group: import('./layout.js').Group, keys: string[], session: import('./session.js').Session,
+ * @param {{graph: import('./layout.js').Graph, group: import('./layout.js').Group, keys: string[], charts: import('./charts.js').Charts,
  *   panels: Panels, onPanels: (change: Partial<Panels>) => void}} of
  * @returns {(plot: Plot) => import('./menu.js').Entry[]}
  */
-export function menuOf({ graph, group, keys, session, panels, onPanels }) {
+export function menuOf({ graph, group, keys, charts, panels, onPanels }) {
   const ids = group.graphs.map((one) => one.id);
   const at = ids.indexOf(graph.id);
   const name = graph.title.slice(0, 80);
@@ -25,8 +25,8 @@ export function menuOf({ graph, group, keys, session, panels, onPanels }) {
     { label: 'Save as PNG', run: () => void toPng(plot, name).then((blob) => blob && download(`${name}.png`, blob)) },
     { label: 'Save as SVG', run: () => download(`${name}.svg`, new Blob([toSvg(plot, name)], { type: 'image/svg+xml' })) },
     { label: 'Save as CSV', run: () => download(`${name}.csv`, new Blob([toCsv(plot)], { type: 'text/csv' })) },
-    { label: 'Copy Python', run: () => void copyText(toPython(shownOf(graph, plot, session)), 'The Python code is copied.') },
-    { label: 'Copy SQL', run: () => void copyText(toSql(shownOf(graph, plot, session)), 'The SQL statement is copied.') },
+    { label: 'Copy Python', run: () => void copyText(toPython(shownOf(graph, plot, charts)), 'The Python code is copied.') },
+    { label: 'Copy SQL', run: () => void copyText(toSql(shownOf(graph, plot, charts)), 'The SQL statement is copied.') },
   ];
 }
 
@@ -45,17 +45,17 @@ function others(graph, keys) {
 /**
  * @param {import('./layout.js').Graph} graph
  * @param {Plot} plot
- * @param {import('./session.js').Session} session
+ * @param {import('./charts.js').Charts} charts
  */
-function shownOf(graph, plot, session) {
-  const [run] = session.runs;
-  const range = session.zoom && positionsOf(session.axis, run, session.axisMetricOf(run.run_id), session.zoom);
+function shownOf(graph, plot, charts) {
+  const [run] = charts.runs;
+  const range = charts.zoom && positionsOf(charts.axis, run, charts.axisMetricOf(run.run_id), charts.zoom);
   return {
-    runIds: session.runs.map((one) => one.run_id),
+    runIds: charts.runs.map((one) => one.run_id),
     keys: graph.keys,
-    axis: session.axis.positions,
+    axis: charts.axis.positions,
     range,
-    buckets: session.data(graph.keys[0]).buckets,
+    buckets: charts.data(graph.keys[0]).buckets,
     isBand: plot.lines.length > 0 && plot.lines.every((line) => line.curve.rank === null),
   };
 }

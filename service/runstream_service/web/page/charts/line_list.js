@@ -6,31 +6,31 @@ import { decayLength } from './smoothing.js';
 import { toXOf } from './x_axis.js';
 
 /** @typedef {import('./curve.js').Curve} Curve */
-/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./charts.js').Charts} Charts */
 
 /**
  * What a graph of some metrics draws, in the range that is shown.
- * @param {Session} session
+ * @param {Charts} charts
  * @param {string[]} keys
  * @param {Map<string, Line>} known lines of the last time, whose arrays are used again
  * @returns {Line[]}
  */
-export function linesOf(session, keys, known) {
-  const range = session.range;
+export function linesOf(charts, keys, known) {
+  const range = charts.range;
   const lines = [];
   for (const [index, key] of keys.entries()) {
-    const data = session.data(key);
-    const part = data.partFor(session.zoom);
+    const data = charts.data(key);
+    const part = data.partFor(charts.zoom);
     for (const whole of data.whole ?? []) {
-      const toX = session.toX(whole);
+      const toX = charts.toX(whole);
       if (!toX) continue;
-      const look = lookOf(session, whole, keys, index);
+      const look = lookOf(charts, whole, keys, index);
       const line = known.get(whole.id) ?? new Line(whole, look);
       known.set(whole.id, line);
       line.whole = whole;
       Object.assign(line, look);
       const shown = part?.curves.find((curve) => curve.id === whole.id);
-      line.show(shown ?? whole, toX, decayLength(session.view?.smooth ?? 0, whole));
+      line.show(shown ?? whole, toX, decayLength(charts.view?.smooth ?? 0, whole));
       line.clipTo(range.min, range.max);
       lines.push(line);
     }
@@ -40,19 +40,19 @@ export function linesOf(session, keys, known) {
 
 /**
  * What a graph of some metrics draws faintly: points that a newer attempt replaced.
- * @param {Session} session
+ * @param {Charts} charts
  * @param {string[]} keys
  * @returns {Line[]}
  */
-export function replacedLinesOf(session, keys) {
-  const range = session.range;
+export function replacedLinesOf(charts, keys) {
+  const range = charts.range;
   const lines = [];
   for (const [index, key] of keys.entries()) {
-    const data = session.data(key);
-    for (const curve of data.partFor(session.zoom)?.replaced ?? data.replaced) {
-      const toX = session.toX(curve);
+    const data = charts.data(key);
+    for (const curve of data.partFor(charts.zoom)?.replaced ?? data.replaced) {
+      const toX = charts.toX(curve);
       if (!toX) continue;
-      const line = new Line(curve, lookOf(session, curve, keys, index));
+      const line = new Line(curve, lookOf(charts, curve, keys, index));
       line.show(curve, toX, 0);
       line.clipTo(range.min, range.max);
       lines.push(line);
@@ -62,15 +62,15 @@ export function replacedLinesOf(session, keys) {
 }
 
 /**
- * @param {Session} session
+ * @param {Charts} charts
  * @param {Curve} curve
  * @param {string[]} keys
  * @param {number} index of its metric
  */
-function lookOf(session, curve, keys, index) {
-  const run = session.runs.find((one) => one.run_id === curve.run_id);
-  const isSeveral = session.runs.length > 1;
-  const hasRanks = curve.rank !== null && session.ranksOf(curve.run_id).length > 1;
+function lookOf(charts, curve, keys, index) {
+  const run = charts.runs.find((one) => one.run_id === curve.run_id);
+  const isSeveral = charts.runs.length > 1;
+  const hasRanks = curve.rank !== null && charts.ranksOf(curve.run_id).length > 1;
   const id = isSeveral ? curve.run_id : keys.length > 1 ? `metric ${curve.key}` : hasRanks ? `rank ${curve.rank}` : curve.run_id;
   const { colour, dash } = strokeOf(id, theme.get());
   const names = [isSeveral || (keys.length === 1 && !hasRanks) ? (run?.name ?? curve.run_id) : '', keys.length > 1 ? curve.key : '', hasRanks ? `rank ${curve.rank}` : ''];
@@ -79,16 +79,16 @@ function lookOf(session, curve, keys, index) {
 
 /**
  * Where attempts began, on the x axis.
- * @param {Session} session
+ * @param {Charts} charts
  */
-export function attemptMarks(session) {
+export function attemptMarks(charts) {
   const marks = [];
-  for (const run of session.runs) {
-    const toX = toXOf(session.axis, run, session.axisMetricOf(run.run_id));
-    const attempts = session.overviews.get(run.run_id)?.attempts ?? [];
+  for (const run of charts.runs) {
+    const toX = toXOf(charts.axis, run, charts.axisMetricOf(run.run_id));
+    const attempts = charts.overviews.get(run.run_id)?.attempts ?? [];
     for (const { attempt, first_step, first_time_us } of attempts.slice(attempts[0]?.attempt > 0 ? 0 : 1)) {
-      const x = toX(session.axis.positions === 'time' ? first_time_us : first_step);
-      marks.push({ x, label: session.runs.length > 1 ? `${run.name} ${attempt}` : `attempt ${attempt}` });
+      const x = toX(charts.axis.positions === 'time' ? first_time_us : first_step);
+      marks.push({ x, label: charts.runs.length > 1 ? `${run.name} ${attempt}` : `attempt ${attempt}` });
     }
   }
   return marks;

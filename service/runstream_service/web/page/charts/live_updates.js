@@ -5,7 +5,7 @@ import { toXOf } from './x_axis.js';
 
 /** @typedef {import('../api/events.js').Connection} Connection */
 /** @typedef {import('../api/events.js').NewPoints} NewPoints */
-/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./charts.js').Charts} Charts */
 
 /** The first answer waits this long for the stream of events, so that no point falls between the two. */
 const WAIT_FOR_EVENTS_MS = 250;
@@ -23,9 +23,9 @@ export class LiveUpdates {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #refresh = undefined;
 
-  /** @param {Session} session */
-  constructor(session) {
-    this.session = session;
+  /** @param {Charts} charts */
+  constructor(charts) {
+    this.charts = charts;
   }
 
   close() {
@@ -49,7 +49,7 @@ export class LiveUpdates {
         run: (run) => {
           resolve();
           this.#begin();
-          this.session.listener.onRun(run);
+          this.charts.listener.onRun(run);
         },
         reset: () => this.#markStale(Infinity),
         connection: (state) => this.#connectionChanged(state),
@@ -68,30 +68,30 @@ export class LiveUpdates {
 
   /** @param {number} before responses to requests before this one */
   #markStale(before) {
-    for (const data of this.session.loaded) if (data.askedAt < before && data.whole) data.isStale = true;
+    for (const data of this.charts.loaded) if (data.askedAt < before && data.whole) data.isStale = true;
   }
 
   /** @param {Connection} state */
   #connectionChanged(state) {
     this.connection = state;
-    if (state === 'live') for (const data of this.session.loaded) if (data.error) data.isStale = true;
+    if (state === 'live') for (const data of this.charts.loaded) if (data.error) data.isStale = true;
     this.#tell();
   }
 
   #askAgain() {
     if (document.visibilityState === 'hidden') return;
-    for (const key of this.session.seenKeys()) {
-      const data = this.session.data(key);
+    for (const key of this.charts.seenKeys()) {
+      const data = this.charts.data(key);
       const age = performance.now() - data.askedAt;
       const isBlurred = data.hasBlurredBand && age > MOST_LIVE_AGE_MS;
       if (isBlurred) [data.isStale, data.hasBlurredBand] = [true, false];
-      if ((data.isStale && age > 1500) || (data.error && age > 3000)) this.session.ask(data);
+      if ((data.isStale && age > 1500) || (data.error && age > 3000)) this.charts.ask(data);
     }
     this.#tell();
   }
 
   #tell() {
-    this.session.listener.onState({ connection: this.connection, lastPointUs: this.lastPointUs });
+    this.charts.listener.onState({ connection: this.connection, lastPointUs: this.lastPointUs });
   }
 
   /**
@@ -99,25 +99,25 @@ export class LiveUpdates {
    * @param {NewPoints[]} series
    */
   #take(runId, series) {
-    const { session } = this;
-    const run = session.runs.find((one) => one.run_id === runId);
+    const { charts } = this;
+    const run = charts.runs.find((one) => one.run_id === runId);
     if (!run) return;
-    const isBand = session.isBand(runId);
-    const toX = toXOf(session.axis, run, session.axisMetricOf(runId));
+    const isBand = charts.isBand(runId);
+    const toX = toXOf(charts.axis, run, charts.axisMetricOf(runId));
     const unknown = [];
     for (const points of isBand ? overRanks(series) : series) {
       this.lastPointUs = Math.max(this.lastPointUs, points.last_time_us);
-      const data = session.loadedOf(points.key);
+      const data = charts.loadedOf(points.key);
       if (!data?.whole) {
         unknown.push(points.key);
         continue;
       }
-      const bucket = bucketOf(points, session.axis.positions);
+      const bucket = bucketOf(points, charts.axis.positions);
       const id = `${runId} ${isBand ? null : points.rank} ${points.key}`;
       if (!data.append(id, bucket, toX(bucket.last_position))) data.isStale = true;
       if (isBand) data.hasBlurredBand = true;
-      session.changed(points.key);
+      charts.changed(points.key);
     }
-    if (unknown.length > 0) session.listener.onKeys(unknown);
+    if (unknown.length > 0) charts.listener.onKeys(unknown);
   }
 }

@@ -7,13 +7,13 @@ import { Menu } from './menu.js';
 import { Plot } from './plot.js';
 
 /** @typedef {import('./layout.js').Graph} Graph */
-/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./charts.js').Charts} Charts */
 /** @typedef {import('./plot.js').Facts} Facts */
 
 /**
  * @typedef {object} PanelProps
  * @property {Graph} graph
- * @property {Session} session
+ * @property {Charts} charts
  * @property {(hover: import('./plot.js').Hover | null) => void} onHover
  * @property {(plot: Plot) => import('./menu.js').Entry[]} menu
  * @property {() => void} onEnlarge
@@ -27,14 +27,14 @@ const DRAGGED = 'application/x-runstream-graph';
 const NO_FACTS = { note: '', isLoading: true, isEmpty: false, error: '', hasBand: false };
 
 /** @param {PanelProps} props */
-export function Panel({ graph, session, onHover, menu, onEnlarge, onSize, onDrop, isLarge = false }) {
+export function Panel({ graph, charts, onHover, menu, onEnlarge, onSize, onDrop, isLarge = false }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const plot = useRef(/** @type {Plot | null} */ (null));
   const [facts, setFacts] = useState(NO_FACTS);
   const [isTarget, setTarget] = useState(false);
   const latest = useRef(onHover);
   latest.current = onHover;
-  useEffect(() => openPlot(/** @type {HTMLElement} */ (box.current), session, graph.keys, plot, setFacts, latest), [session]);
+  useEffect(() => openPlot(/** @type {HTMLElement} */ (box.current), charts, graph.keys, plot, setFacts, latest), [charts]);
   useEffect(() => plot.current?.setKeys(graph.keys), [graph.keys.join('\n')]);
   const drop = {
     onDragOver: (/** @type {DragEvent} */ event) => {
@@ -62,7 +62,7 @@ export function Panel({ graph, session, onHover, menu, onEnlarge, onSize, onDrop
         <${Menu} label=${`Menu of ${graph.title}`} entries=${() => (plot.current ? menu(plot.current) : [])} />
       </header>
       <div class="plot ${facts.isLoading ? 'waiting' : ''}" ref=${box} tabindex="0" role="img" aria-label=${`${graph.title}. Arrow keys move what is shown, plus and minus zoom.`}
-        onKeyDown=${(/** @type {KeyboardEvent} */ event) => onKey(event, session, onEnlarge)}>
+        onKeyDown=${(/** @type {KeyboardEvent} */ event) => onKey(event, charts, onEnlarge)}>
         ${facts.error && html`<p class="say" role="alert">${facts.error}</p>`}
         ${facts.isEmpty && !facts.error && html`<p class="say">No points here.</p>`}
       </div>
@@ -73,14 +73,14 @@ export function Panel({ graph, session, onHover, menu, onEnlarge, onSize, onDrop
 
 /**
  * @param {HTMLElement} element
- * @param {Session} session
+ * @param {Charts} charts
  * @param {string[]} keys
  * @param {{current: Plot | null}} into
  * @param {(update: (before: Facts) => Facts) => void} setFacts
  * @param {{current: (hover: import('./plot.js').Hover | null) => void}} hover
  */
-function openPlot(element, session, keys, into, setFacts, hover) {
-  const plot = new Plot(element, session, keys, {
+function openPlot(element, charts, keys, into, setFacts, hover) {
+  const plot = new Plot(element, charts, keys, {
     onFacts: (facts) => setFacts((before) => (isSame(before, facts) ? before : facts)),
     onHover: (one) => hover.current(one),
   });
@@ -109,20 +109,20 @@ const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /**
  * @param {KeyboardEvent} event
- * @param {Session} session
+ * @param {Charts} charts
  * @param {() => void} onEnlarge
  */
-function onKey(event, session, onEnlarge) {
+function onKey(event, charts, onEnlarge) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const { min, max } = session.range;
+  const { min, max } = charts.range;
   const size = max - min;
   /** @type {Record<string, () => void>} */
   const actions = {
-    ArrowLeft: () => session.zoomTo([min - size / 4, max - size / 4], { isOver: false }),
-    ArrowRight: () => session.zoomTo([min + size / 4, max + size / 4], { isOver: false }),
-    '+': () => session.zoomTo([min + size / 4, max - size / 4], { isOver: false }),
-    '-': () => session.zoomTo([min - size / 2, max + size / 2], { isOver: false }),
-    0: () => session.zoomTo(null, { isOver: true }),
+    ArrowLeft: () => charts.zoomTo([min - size / 4, max - size / 4], { isOver: false }),
+    ArrowRight: () => charts.zoomTo([min + size / 4, max + size / 4], { isOver: false }),
+    '+': () => charts.zoomTo([min + size / 4, max - size / 4], { isOver: false }),
+    '-': () => charts.zoomTo([min - size / 2, max + size / 2], { isOver: false }),
+    0: () => charts.zoomTo(null, { isOver: true }),
     Enter: onEnlarge,
   };
   if (!actions[event.key]) return;

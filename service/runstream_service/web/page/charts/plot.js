@@ -10,7 +10,7 @@ import { beyond, valueRange } from './ranges.js';
 import { drawnTheme } from './theme.js';
 import { xTicks, xTickTexts } from './x_axis.js';
 
-/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./charts.js').Charts} Charts */
 /** @typedef {import('./line.js').Line} Line */
 
 /**
@@ -51,16 +51,16 @@ export class Plot {
 
   /**
    * @param {HTMLElement} element
-   * @param {Session} session
+   * @param {Charts} charts
    * @param {string[]} keys
    * @param {{onFacts: (facts: Facts) => void, onHover: (hover: Hover | null) => void}} listener
    */
-  constructor(element, session, keys, listener) {
+  constructor(element, charts, keys, listener) {
     this.element = element;
-    this.session = session;
+    this.charts = charts;
     this.keys = keys;
     this.listener = listener;
-    this.remove = session.add(this);
+    this.remove = charts.add(this);
   }
 
   close() {
@@ -78,8 +78,8 @@ export class Plot {
     if (this.isSeen === isSeen) return;
     this.isSeen = isSeen;
     if (!isSeen) return this.#destroy(); // a canvas takes megabytes
-    this.session.load();
-    this.session.draw(this);
+    this.charts.load();
+    this.charts.draw(this);
   }
 
   /**
@@ -91,8 +91,8 @@ export class Plot {
     const isWider = width > this.width * 1.3;
     [this.width, this.height] = [width, height];
     this.#u?.setSize({ width, height });
-    if (isWider && this.isSeen) this.session.load();
-    this.session.draw(this);
+    if (isWider && this.isSeen) this.charts.load();
+    this.charts.draw(this);
   }
 
   /** @param {string[]} keys */
@@ -100,21 +100,21 @@ export class Plot {
     if (keys.join('\n') === this.keys.join('\n')) return;
     this.keys = keys;
     this.#known.clear();
-    this.session.load();
-    this.session.draw(this);
+    this.charts.load();
+    this.charts.draw(this);
   }
 
-  /** The next frame draws it: called by the session. */
+  /** The next frame draws it: called by the charts. */
   draw() {
-    const { session } = this;
-    const isStretched = session.isMoving && this.#u && this.lines.length > 0;
-    if (isStretched && !(this.#isLeavingPicture && session.takeExactTurn())) return this.#stretch(/** @type {uPlot} */ (this.#u));
+    const { charts } = this;
+    const isStretched = charts.isMoving && this.#u && this.lines.length > 0;
+    if (isStretched && !(this.#isLeavingPicture && charts.takeExactTurn())) return this.#stretch(/** @type {uPlot} */ (this.#u));
     this.#picture = null;
-    const view = /** @type {import('../state/chart_view.js').ChartView} */ (session.view);
-    this.lines = session.lines(this.keys, this.#known);
+    const view = /** @type {import('../state/chart_view.js').ChartView} */ (charts.view);
+    this.lines = charts.lines(this.keys, this.#known);
     if (this.#known.size > this.lines.length) this.#forgetLines();
-    this.replaced = session.replacedLines(this.keys);
-    const x = session.range;
+    this.replaced = charts.replacedLines(this.keys);
+    const x = charts.range;
     const y = valueRange([...this.lines, ...this.replaced], { log: view.log_y, clip: view.clip });
     const log = (view.log_x ? 'x' : '') + (view.log_y ? 'y' : '');
     if (this.#u && this.#shown.log !== log + view.x) this.#destroy();
@@ -131,7 +131,7 @@ export class Plot {
   /** Whether much of the shown range lies outside the picture that is being stretched. */
   get #isLeavingPicture() {
     if (!this.#picture) return false;
-    const { min, max } = this.session.range;
+    const { min, max } = this.charts.range;
     const { x } = this.#picture;
     return Math.min(max, x.max) - Math.max(min, x.min) < 0.7 * (max - min);
   }
@@ -142,7 +142,7 @@ export class Plot {
    */
   #stretch(u) {
     this.#picture ??= { canvas: copyOf(u), x: this.scales.x };
-    const x = this.session.range;
+    const x = this.charts.range;
     [this.#shown.xMin, this.#shown.xMax] = [x.min, x.max];
     u.batch(() => {
       u.setScale('x', x);
@@ -175,10 +175,10 @@ export class Plot {
    * @param {import('./ranges.js').Range} y
    */
   #tell(view, y) {
-    const datas = this.keys.map((key) => this.session.data(key));
+    const datas = this.keys.map((key) => this.charts.data(key));
     const { above, below } = view.clip ? beyond(this.lines, y) : { above: 0, below: 0 };
     const notes = datas.map((data) => data.cut).filter(Boolean);
-    if (this.session.hidesReplaced(this.keys)) notes.unshift('replaced points are only shown on the step axis');
+    if (this.charts.hidesReplaced(this.keys)) notes.unshift('replaced points are only shown on the step axis');
     if (above + below > 0) notes.unshift(`axis clipped: ${above} above, ${below} below`);
     const nonPositive = view.log_y ? this.lines.reduce((sum, line) => sum + countNonPositive(line), 0) : 0;
     if (nonPositive > 0) notes.unshift(`log axis: ${nonPositive} reach 0 or below`);
@@ -194,7 +194,7 @@ export class Plot {
   /** The frame of the last drawing, in canvas pixels, for an export. */
   get scales() {
     const { xMin, xMax, yMin, yMax } = this.#shown;
-    const view = this.session.view;
+    const view = this.charts.view;
     return { x: { min: xMin, max: xMax, log: view?.log_x ?? false }, y: { min: yMin, max: yMax, log: view?.log_y ?? false } };
   }
 
@@ -208,10 +208,10 @@ export class Plot {
   drawOn(pen, frame = /** @type {import('./drawing.js').Frame} */ (this.frame)) {
     const theme = drawnTheme(frame.ratio);
     const how = { theme, room: new LabelRoom(frame) };
-    drawMarks(pen, frame, this.session.attempts, how);
+    drawMarks(pen, frame, this.charts.attempts, how);
     drawReplaced(pen, frame, this.replaced);
     drawLines(pen, frame, this.lines, { theme, focus: this.focus });
-    if (this.session.view?.clip) drawClipped(pen, frame, this.lines);
+    if (this.charts.view?.clip) drawClipped(pen, frame, this.lines);
     drawEdgeLabels(pen, frame, this.lines.flatMap((line) => outermost(line, theme.ink)), how);
   }
 
@@ -239,13 +239,13 @@ export class Plot {
       if (this.#isMoved) {
         this.#isMoved = false;
         this.listener.onHover(null);
-        this.session.setCursor(null);
+        this.charts.setCursor(null);
       }
       return;
     }
     this.#isMoved = true;
     const x = u.posToVal(left, 'x');
-    this.session.setCursor(x);
+    this.charts.setCursor(x);
     this.listener.onHover({ plot: this, x, left, top, isInside: true });
   }
 
@@ -255,7 +255,7 @@ export class Plot {
     const from = u.posToVal(u.select.left, 'x');
     const to = u.posToVal(u.select.left + u.select.width, 'x');
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.session.zoomTo([from, to], { isOver: true });
+    this.charts.zoomTo([from, to], { isOver: true });
   }
 
   /** @param {PointerEvent} event */
@@ -265,13 +265,13 @@ export class Plot {
     event.preventDefault();
     event.stopImmediatePropagation();
     const start = event.clientX;
-    const { min, max } = this.session.range;
+    const { min, max } = this.charts.range;
     const width = u.over.clientWidth;
-    const isLog = this.session.view?.log_x ?? false;
+    const isLog = this.charts.view?.log_x ?? false;
     const zoom = (/** @type {PointerEvent} */ now) => moved(min, max, (start - now.clientX) / width, isLog);
     followPointer(
-      (now) => this.session.zoomTo(zoom(now), { isOver: false }),
-      (now) => this.session.zoomTo(zoom(now), { isOver: true }),
+      (now) => this.charts.zoomTo(zoom(now), { isOver: false }),
+      (now) => this.charts.zoomTo(zoom(now), { isOver: true }),
     );
   }
 
@@ -279,15 +279,15 @@ export class Plot {
   #wheel(event) {
     const u = this.#u;
     if (!u) return;
-    const { min, max } = this.session.range;
-    const isLog = this.session.view?.log_x ?? false;
+    const { min, max } = this.charts.range;
+    const isLog = this.charts.view?.log_x ?? false;
     if (event.ctrlKey) {
       event.preventDefault();
       const share = (u.cursor.left ?? 0) / (u.bbox.width / uPlot.pxRatio);
-      this.session.zoomTo(scaled(min, max, Math.min(Math.max(share, 0), 1), Math.exp(event.deltaY / 200), isLog), { isOver: false });
-    } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY) && this.session.zoom) {
+      this.charts.zoomTo(scaled(min, max, Math.min(Math.max(share, 0), 1), Math.exp(event.deltaY / 200), isLog), { isOver: false });
+    } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY) && this.charts.zoom) {
       event.preventDefault();
-      this.session.zoomTo(moved(min, max, event.deltaX / (u.bbox.width / uPlot.pxRatio), isLog), { isOver: false });
+      this.charts.zoomTo(moved(min, max, event.deltaX / (u.bbox.width / uPlot.pxRatio), isLog), { isOver: false });
     }
   }
 
@@ -312,7 +312,7 @@ export class Plot {
           y: false,
           points: { show: false },
           drag: { x: true, y: false, setScale: false },
-          bind: { dblclick: () => () => (this.session.zoomTo(null, { isOver: true }), null) },
+          bind: { dblclick: () => () => (this.charts.zoomTo(null, { isOver: true }), null) },
         },
         hooks: {
           draw: [
@@ -342,7 +342,7 @@ export class Plot {
    * @returns {uPlot.Axis}
    */
   #xAxis(view) {
-    const { kind } = this.session.axis;
+    const { kind } = this.charts.axis;
     return {
       ...axisLook(() => this.#picture !== null),
       size: X_AXIS,

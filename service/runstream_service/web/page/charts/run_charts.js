@@ -10,7 +10,7 @@ import { layout, moveOnto, shortened } from './layout.js';
 import { OverviewStrip } from './overview_strip.js';
 import { Panel } from './panel.js';
 import { PanelGroups } from './panel_groups.js';
-import { Session } from './session.js';
+import { Charts } from './charts.js';
 import { decayLength, halfLife } from './smoothing.js';
 import { Toolbar } from './toolbar.js';
 import { Tooltip } from './tooltip.js';
@@ -44,9 +44,9 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
   const [find, setFind] = useState('');
   const latest = useRef(onView);
   latest.current = onView;
-  const session = useMemo(
+  const charts = useMemo(
     () =>
-      new Session({
+      new Charts({
         onView: (change) => latest.current(change),
         onKeys: (keys) => setNewKeys((before) => added(before, keys)),
         onRun: (run) => setStates((before) => ({ ...before, [run.run_id]: run })),
@@ -54,10 +54,10 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
       }),
     [],
   );
-  useEffect(() => () => session.close(), []);
+  useEffect(() => () => charts.close(), []);
   const overviews = useOverviews(runs, known ?? (overview ? [overview] : undefined));
   const tooltip = useTooltip();
-  useLayoutEffect(() => session.show(runs, overviews ?? new Map(), view), [runs, overviews, view]);
+  useLayoutEffect(() => charts.show(runs, overviews ?? new Map(), view), [runs, overviews, view]);
 
   const keys = useMemo(() => keysOf(runs, overviews, newKeys, prefix).filter((key) => !only || key === only), [runs, overviews, newKeys, prefix, only]);
   const panels = /** @type {Panels} */ (view.panels);
@@ -67,8 +67,8 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
   const large = all.find((graph) => graph.id === panels.large);
   const ranks = [...new Set([...(overviews?.values() ?? [])].flatMap((one) => one.ranks))];
   const panelOf = (/** @type {import('./layout.js').Group} */ group, /** @type {import('./layout.js').Graph} */ graph) => html`
-    <${Panel} key=${graph.id} graph=${graph} session=${session} onHover=${tooltip.show}
-      menu=${menuOf({ graph, group, keys, session, panels, onPanels })}
+    <${Panel} key=${graph.id} graph=${graph} charts=${charts} onHover=${tooltip.show}
+      menu=${menuOf({ graph, group, keys, charts, panels, onPanels })}
       onEnlarge=${() => onPanels({ large: graph.id })}
       onSize=${(/** @type {number} */ columns, /** @type {number} */ height) => onPanels({ size: { ...panels.size, [graph.id]: [columns, height] } })}
       onDrop=${(/** @type {string} */ id) => onPanels({ order: moveOnto(group, id, graph.id, panels) })} />`;
@@ -78,22 +78,22 @@ export function RunCharts({ runs: allRuns, overview, overviews: known, view, onV
   return html`
     <div class="charts" ref=${tooltip.parent} data-connection=${live.connection}>
       <${Toolbar} view=${view} onView=${onView} keys=${keys} ranks=${ranks} find=${find} onFind=${setFind} isZoomed=${view.zoom !== null}
-        smoothing=${smoothingInWords(session, view)} ...${statusOf(runs, states, live)} />
-      ${keys.length > 0 && html`<${OverviewStrip} session=${session} graphKey=${overviewKey(all, keys)} />`}
+        smoothing=${smoothingInWords(charts, view)} ...${statusOf(runs, states, live)} />
+      ${keys.length > 0 && html`<${OverviewStrip} charts=${charts} graphKey=${overviewKey(all, keys)} />`}
       ${allRuns.length > MOST_RUNS && html`<p class="left-out">${allRuns.length - MOST_RUNS} of ${allRuns.length} runs are not drawn: select fewer runs to see all of them.</p>`}
       <${Legend} runs=${runs} ranks=${shownRanks(view.ranks, ranks)} />
       ${keys.length === 0 && html`<${NoMetrics} />`}
       <${PanelGroups} groups=${groups} panelOf=${panelOf} onToggle=${(/** @type {import('./layout.js').Group} */ group) => onPanels(toggled(group, panels))} />
       ${hidden.length > 0 && html`<p class="hidden-panels">${hidden.length} hidden:
         ${hidden.map((graph) => html`<button class="plain" onClick=${() => onPanels({ hidden: panels.hidden?.filter((id) => id !== graph.id) })}>show ${graph.title}</button>`)}</p>`}
-      ${large && html`<${Enlarged} graph=${large} all=${all} session=${session} onHover=${tooltip.show} onPanels=${onPanels}
-        menu=${menuOf({ graph: large, group: groups.find((group) => group.graphs.includes(large)) ?? groups[0], keys, session, panels, onPanels })} />`}
+      ${large && html`<${Enlarged} graph=${large} all=${all} charts=${charts} onHover=${tooltip.show} onPanels=${onPanels}
+        menu=${menuOf({ graph: large, group: groups.find((group) => group.graphs.includes(large)) ?? groups[0], keys, charts, panels, onPanels })} />`}
     </div>
   `;
 }
 
-/** @param {{graph: import('./layout.js').Graph, all: import('./layout.js').Graph[], session: Session, onHover: any, onPanels: (change: Partial<Panels>) => void, menu: any}} props */
-function Enlarged({ graph, all, session, onHover, onPanels, menu }) {
+/** @param {{graph: import('./layout.js').Graph, all: import('./layout.js').Graph[], charts: Charts, onHover: any, onPanels: (change: Partial<Panels>) => void, menu: any}} props */
+function Enlarged({ graph, all, charts, onHover, onPanels, menu }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const close = () => onPanels({ large: '' });
   useEffect(() => {
@@ -106,7 +106,7 @@ function Enlarged({ graph, all, session, onHover, onPanels, menu }) {
     if (event.key === 'Escape' || step) event.preventDefault();
   };
   return html`<div class="enlarged" role="dialog" aria-modal="true" aria-label=${graph.title} ref=${box} onKeyDown=${onKeyDown}>
-    <${Panel} key=${`large ${graph.id}`} graph=${graph} session=${session} onHover=${onHover} menu=${menu} onEnlarge=${close} isLarge=${true} />
+    <${Panel} key=${`large ${graph.id}`} graph=${graph} charts=${charts} onHover=${onHover} menu=${menu} onEnlarge=${close} isLarge=${true} />
   </div>`;
 }
 
@@ -219,14 +219,14 @@ function toggled({ prefix, isShut }, panels) {
 }
 
 /**
- * @param {Session} session
+ * @param {Charts} charts
  * @param {ChartView} view
  */
-function smoothingInWords(session, view) {
+function smoothingInWords(charts, view) {
   if (!view.smooth) return 'No smoothing: exact means.';
-  const [min, max] = session.extent;
+  const [min, max] = charts.extent;
   const distance = halfLife(decayLength(view.smooth, { start: min, end: max, points: Infinity }));
-  const shown = session.axis.positions === 'time' ? duration(distance) : `${grouped(Math.round(distance))} steps`;
+  const shown = charts.axis.positions === 'time' ? duration(distance) : `${grouped(Math.round(distance))} steps`;
   return `Each curve is a running average; a point loses half of its weight after about ${shown}. The band shows every point.`;
 }
 

@@ -100,7 +100,7 @@ function rowsOf(hover, found) {
  * @param {Found | undefined} first
  */
 function positionOf({ plot, x }, first) {
-  const { axis } = plot.session;
+  const { axis } = plot.charts;
   const at = first ? first.line.x[first.row] : x;
   if (axis.kind === 'time') return clock(at, 1e6, localZone());
   if (axis.kind === 'relative') return `after ${duration(at)}`;

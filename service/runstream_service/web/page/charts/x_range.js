@@ -2,7 +2,7 @@
 
 /** @typedef {import('./metric_data.js').Zoom} Zoom */
 /** @typedef {import('./curve.js').Curve} Curve */
-/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./charts.js').Charts} Charts */
 
 const SETTLE_MS = 120;
 
@@ -13,11 +13,11 @@ export class XRange {
   #settle = undefined;
 
   /**
-   * @param {Session} session
+   * @param {Charts} charts
    * @param {{moved: (isMoving: boolean) => void, settled: (zoom: Zoom | null) => void}} listener
    */
-  constructor(session, listener) {
-    this.session = session;
+  constructor(charts, listener) {
+    this.charts = charts;
     this.listener = listener;
   }
 
@@ -32,7 +32,7 @@ export class XRange {
 
   /** @returns {Zoom | null} */
   get zoom() {
-    return this.#dragged ?? this.session.view?.zoom ?? null;
+    return this.#dragged ?? this.charts.view?.zoom ?? null;
   }
 
   /**
@@ -40,26 +40,26 @@ export class XRange {
    * @returns {Zoom}
    */
   get extent() {
-    const { axis, runs } = this.session;
+    const { axis, runs } = this.charts;
     let [min, max] = [Infinity, -Infinity];
-    for (const data of this.session.loaded) {
+    for (const data of this.charts.loaded) {
       if (axis.kind === 'metric' && data.key === axis.metric) continue;
       for (const curve of [...(data.whole ?? []), ...data.replaced]) {
-        const toX = this.session.toX(curve);
+        const toX = this.charts.toX(curve);
         if (!toX) continue;
         const [start, end] = [toX(curve.start), toX(curve.end)];
         if (start < min) min = start;
         if (end > max) max = end;
       }
     }
-    if (axis.kind === 'metric') for (const run of runs) [min, max] = united([min, max], this.session.axisMetricOf(run.run_id));
+    if (axis.kind === 'metric') for (const run of runs) [min, max] = united([min, max], this.charts.axisMetricOf(run.run_id));
     if (!(min <= max)) return [0, 1];
     return min === max ? [min - 0.5, max + 0.5] : [min, max];
   }
 
   /** What is shown, above 0 if it has to be. */
   get range() {
-    const { view, axis } = this.session;
+    const { view, axis } = this.charts;
     const [min, max] = this.zoom ?? this.extent;
     if (!view?.log_x || min > 0) return { min, max };
     const least = axis.positions === 'time' ? 1e6 : 1;
@@ -85,7 +85,7 @@ export class XRange {
    * @returns {Zoom}
    */
   #sensible([min, max]) {
-    const least = this.session.axis.kind === 'metric' ? Math.abs(max) * 1e-9 : 2;
+    const least = this.charts.axis.kind === 'metric' ? Math.abs(max) * 1e-9 : 2;
     if (max - min < least) [min, max] = [(min + max - least) / 2, (min + max + least) / 2];
     const digits = Math.max(0, 4 - Math.floor(Math.log10(max - min)));
     return [Number(min.toFixed(Math.min(digits, 20))), Number(max.toFixed(Math.min(digits, 20)))];

@@ -19,7 +19,7 @@ import { XRange } from './x_range.js';
 /** @typedef {import('./line.js').Line} Line */
 
 /**
- * A panel, as the session knows it.
+ * A panel, as the charts know it.
  * @typedef {object} Drawn
  * @property {string[]} keys
  * @property {boolean} isSeen in the viewport
@@ -33,7 +33,7 @@ const KEPT = 60;
 /** If no panel is visible after this number of frames, all are closed or scrolled away; the strip is still visible. */
 const FRAMES_TO_SEE = 12;
 
-export class Session {
+export class Charts {
   /** @type {Map<string, MetricData>} */
   #metrics = new Map();
   #queue = new DrawingQueue();
