@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -17,10 +18,12 @@ import structlog
 from runstream_service.concurrency.deadlines import with_timeout
 from runstream_service.concurrency.threads import ThreadPool
 from runstream_service.errors.core import Overloaded
-from runstream_service.tls.certificates import Certificates, check
 from runstream_service.tls.connections import Connection, HandshakeFailures, LiveContext
 from runstream_service.tls.files import CERTIFICATE, CLIENT_CA, TlsContents, TlsFiles, UnusableFiles
 from runstream_service.tls.metrics import TlsMetrics
+
+if TYPE_CHECKING:
+    from runstream_service.tls.certificates import Certificates
 
 log = structlog.get_logger()
 
@@ -42,6 +45,8 @@ class Loaded:
 
 def load(files: TlsFiles) -> Loaded:
     """Reads and checks the files. Raises UnusableFiles."""
+    from runstream_service.tls.certificates import check  # here, as cryptography takes 20 ms to import
+
     contents = files.read()
     certificates = check(files, contents)
     loaded = Loaded(contents, certificates, _context(files), _grpc_configuration(contents))

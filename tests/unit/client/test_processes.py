@@ -3,16 +3,31 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runstream.v1 import run_pb2
+from tests.support.agents import end_agents
 from tests.unit.client.services import Service
 
 pytestmark = pytest.mark.real_only("what processes do; the same on both")
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The directory of journals of all these programs: one agent sends what they log, as on one machine."""
+    directory = tmp_path_factory.mktemp("machine")
+    yield directory
+    end_agents(directory)
+
+
+@pytest.fixture(autouse=True)
+def on_one_machine(machine: Path, journal_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNSTREAM_DIR", str(machine))
 
 
 def run_program(
@@ -43,14 +58,14 @@ def count_up(service: Service, key: str, points: int) -> None:
 
 
 def test_a_streaming_process_forks_many_times_and_both_sides_store_every_point_once(service: Service) -> None:
-    result = run_program(service.address, "os_fork", 25)
+    result = run_program(service.address, "os_fork", 12)
     check(result)
     said = dict(line.split() for line in result.stdout.splitlines())
     assert said["failed"] == "0"
     count_up(service, "parent", int(said["parent"]))
-    for number in range(25):
+    for number in range(12):
         count_up(service, f"child{number}", 1_200)
-    assert len(service.producers()) == 26
+    assert len(service.producers()) == 13
 
 
 def test_collecting_garbage_in_a_forked_child_waits_for_no_thread_of_its_parent(service: Service) -> None:
@@ -96,9 +111,9 @@ def test_a_spawned_child_flushes_and_finishes_its_own_run(service: Service) -> N
 def test_the_interpreter_flushes_at_its_end_and_says_how_it_ended(
     service: Service, program: str, status: int, code: int
 ) -> None:
-    result = run_program(service.address, program, 5_000)
+    result = run_program(service.address, program, 2_500)  # more than a batch
     assert result.returncode == code, result.stderr
-    count_up(service, "parent", 5_000)
+    count_up(service, "parent", 2_500)
     assert service.run(result.stdout.strip()).status == status
     assert result.stderr.count("Traceback") == (program in ("raises", "interrupted")), result.stderr
 
@@ -111,9 +126,12 @@ def test_a_process_that_can_start_no_thread_trains_to_its_end(service: Service) 
     assert "bug" not in result.stderr
 
 
-def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service: Service) -> None:
+def test_runs_that_are_open_at_the_end_do_not_wait_for_each_other(service: Service, journal_directory: Path) -> None:
     """The service of the first ones cannot be reached, so that they would take all of the time."""
-    result = run_program(service.address, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3")
+    apart = str(journal_directory)  # since points of the first ones wait
+    result = run_program(
+        service.address, "two_services_at_exit", 2_000, RUNSTREAM_EXIT_TIMEOUT_S="3", RUNSTREAM_DIR=apart
+    )
     check(result)
     count_up(service, "parent", 2_000)
     assert service.run(result.stdout.strip()).status == run_pb2.RUN_STATUS_FINISHED
@@ -148,9 +166,12 @@ def test_a_daemon_thread_that_logs_to_the_end_does_no_harm(service: Service) -> 
     count_up(service, "parent", 2_000)
 
 
-def test_without_a_service_the_exit_waits_no_longer_than_its_timeout(service: Service) -> None:
+def test_without_a_service_the_exit_waits_no_longer_than_its_timeout(service: Service, journal_directory: Path) -> None:
     service.stop()
-    result = run_program(service.address, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", timeout=10)
+    apart = str(journal_directory)  # since its points wait for a service
+    result = run_program(
+        service.address, "falls_off_the_end", 100, RUNSTREAM_EXIT_TIMEOUT_S="0.3", RUNSTREAM_DIR=apart, timeout=10
+    )
     check(result)
     assert "100 points" in result.stderr
 
