@@ -43,7 +43,7 @@ def small_disk() -> Iterator[Path]:
 @pytest.mark.timeout(300)
 def test_a_full_disk_delays_points_and_loses_and_refuses_none(small_disk):
     with (
-        # A cluster that was made before has room for minutes in the segments of its log.
+        # Fresh: the log of a cluster that was made before is nearly all hole, for which there may be no room later.
         ServeProcess(small_disk, arguments=OFTEN, fresh=True) as serve,
         Producers(serve.grpc_address, count=4, points_per_s=2_000) as producers,
     ):
