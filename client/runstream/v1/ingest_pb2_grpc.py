@@ -32,9 +32,10 @@ class IngestServiceStub(object):
     database transaction as the points, so this holds whichever replica answers.
 
     A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is listed here and
-    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a stream
-    of many producers, those marked with * only end the producer that they concern, as the status in ProducerEnded, and
-    the other producers continue. Messages for a producer that has ended are ignored, as the client may not know it yet.
+    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a
+    stream of many producers, those marked with * only end the producer that they concern, as the status in
+    ProducerEnded, and the other producers continue. Messages for a producer that has ended are ignored, as the client
+    may not know it yet.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
@@ -59,7 +60,7 @@ class IngestServiceStub(object):
     RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached its limit of streams, or exceeds its limit of
     points per second so far that points would wait for more than a minute.
     (Up to that, they wait.) Retry after the delay in RetryInfo.
-    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as many waiting points, as it accepts.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams or waiting points as it accepts.
     Retry after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
     accepts. Retry after the delay in RetryInfo.
@@ -79,10 +80,11 @@ class IngestServiceStub(object):
     it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
-    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
-    and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new connection, which
-    may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until something is changed;
-    a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a
+    minute, and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new
+    connection, which may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until
+    something is changed; a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each
+    case.
 
     A status in ProducerEnded that is to be retried: on the same stream, after the delay in RetryInfo or with backoff. If
     OVERLOADED persists there, over a new connection.
@@ -131,9 +133,10 @@ class IngestServiceServicer(object):
     database transaction as the points, so this holds whichever replica answers.
 
     A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is listed here and
-    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a stream
-    of many producers, those marked with * only end the producer that they concern, as the status in ProducerEnded, and
-    the other producers continue. Messages for a producer that has ended are ignored, as the client may not know it yet.
+    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a
+    stream of many producers, those marked with * only end the producer that they concern, as the status in
+    ProducerEnded, and the other producers continue. Messages for a producer that has ended are ignored, as the client
+    may not know it yet.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
@@ -158,7 +161,7 @@ class IngestServiceServicer(object):
     RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached its limit of streams, or exceeds its limit of
     points per second so far that points would wait for more than a minute.
     (Up to that, they wait.) Retry after the delay in RetryInfo.
-    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as many waiting points, as it accepts.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams or waiting points as it accepts.
     Retry after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
     accepts. Retry after the delay in RetryInfo.
@@ -178,10 +181,11 @@ class IngestServiceServicer(object):
     it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
-    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
-    and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new connection, which
-    may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until something is changed;
-    a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a
+    minute, and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new
+    connection, which may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until
+    something is changed; a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each
+    case.
 
     A status in ProducerEnded that is to be retried: on the same stream, after the delay in RetryInfo or with backoff. If
     OVERLOADED persists there, over a new connection.
@@ -239,9 +243,10 @@ class IngestService(object):
     database transaction as the points, so this holds whichever replica answers.
 
     A stream ends with one of these statuses. Each carries a google.rpc.ErrorInfo whose `reason` is listed here and
-    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a stream
-    of many producers, those marked with * only end the producer that they concern, as the status in ProducerEnded, and
-    the other producers continue. Messages for a producer that has ended are ignored, as the client may not know it yet.
+    whose metadata names the wrong `field`; statuses that should be retried also carry a google.rpc.RetryInfo. On a
+    stream of many producers, those marked with * only end the producer that they concern, as the status in
+    ProducerEnded, and the other producers continue. Messages for a producer that has ended are ignored, as the client
+    may not know it yet.
 
     OK                                       the client half-closed; everything it sent is acknowledged.
     INVALID_ARGUMENT    MALFORMED_MESSAGE    not an AppendRequest (bad wire bytes, invalid UTF-8, empty message).
@@ -266,7 +271,7 @@ class IngestService(object):
     RESOURCE_EXHAUSTED  LIMIT_REACHED        the workspace has reached its limit of streams, or exceeds its limit of
     points per second so far that points would wait for more than a minute.
     (Up to that, they wait.) Retry after the delay in RetryInfo.
-    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams, or as many waiting points, as it accepts.
+    RESOURCE_EXHAUSTED  OVERLOADED           this replica has as many streams or waiting points as it accepts.
     Retry after the delay in RetryInfo.
     *RESOURCE_EXHAUSTED  OVERLOADED           the stream has `max_producers`, or this replica as many producers as it
     accepts. Retry after the delay in RetryInfo.
@@ -286,10 +291,11 @@ class IngestService(object):
     it.
     INTERNAL            INTERNAL             a bug in the service. Retry with backoff; please report it.
 
-    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a minute,
-    and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new connection, which
-    may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until something is changed;
-    a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each case.
+    Where to retry. UNAVAILABLE of any reason, RESOURCE_EXHAUSTED with OVERLOADED, no answer to Open within half a
+    minute, and a stream that was cut by the network (INTERNAL or UNKNOWN, as often as UNAVAILABLE): over a new
+    connection, which may reach another replica. ABORTED and CANCELLED: over the same one. All others fail again until
+    something is changed; a client that keeps its points tries again every minute. A delay in RetryInfo is obeyed in each
+    case.
 
     A status in ProducerEnded that is to be retried: on the same stream, after the delay in RetryInfo or with backoff. If
     OVERLOADED persists there, over a new connection.

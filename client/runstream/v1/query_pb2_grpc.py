@@ -6,15 +6,15 @@ from runstream.v1 import query_pb2 as runstream_dot_v1_dot_query__pb2
 
 
 class QueryServiceStub(object):
-    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before it
-    began.
+    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before
+    it began.
 
     Every method only reads and may be retried. Errors carry a google.rpc.ErrorInfo with one of these reasons, and
     `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
-    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had finished; ask again, for less.
+    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had ended; ask again, for less.
     OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
@@ -53,23 +53,23 @@ class QueryServiceStub(object):
 
 
 class QueryServiceServicer(object):
-    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before it
-    began.
+    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before
+    it began.
 
     Every method only reads and may be retried. Errors carry a google.rpc.ErrorInfo with one of these reasons, and
     `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
-    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had finished; ask again, for less.
+    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had ended; ask again, for less.
     OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """
 
     def History(self, request, context):
-        """All points of some series of one run: exact, in columns. Series come in the order (key, rank, attempt), the points of
-        each in the order (step, time). A series with many points comes in several messages, one after another. An unknown
-        key has an empty response, and is not an error.
+        """All points of some series of one run: exact, in columns. Series come in the order (key, rank, attempt), the points
+        of each in the order (step, time). A series with many points comes in several messages, one after another. An
+        unknown key has an empty response, and is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,8 +77,8 @@ class QueryServiceServicer(object):
 
     def Latest(self, request, context):
         """The latest value of every series of some runs: the point with the greatest (step, time, value), where NaN compares
-        as 0, as MLflow defines it. Runs that do not exist are left out. Ordered by (run_id, key, rank, attempt); many points
-        come in several messages, one after another.
+        as 0, as MLflow defines it. Runs that do not exist are left out. Ordered by (run_id, key, rank, attempt); many
+        points come in several messages, one after another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,10 +86,10 @@ class QueryServiceServicer(object):
 
     def Chart(self, request, context):
         """Curves of some series for a chart, in at most `max_buckets` buckets each: one curve per message, ordered by (run as
-        requested, key, rank, attempt); series without a point in the range are left out. Exact: the response has the minimum
-        and the maximum of every bucket, so the chart shows a spike of one point in ten million. Bucket edges may follow the
-        way in which points are stored: then buckets are not equally wide, but every point is in one bucket, and buckets do
-        not overlap.
+        requested, key, rank, attempt); series without a point in the range are left out. Exact: the response has the
+        minimum and the maximum of every bucket, so the chart shows a spike of one point in ten million. Bucket edges may
+        follow the way in which points are stored: then buckets are not equally wide, but every point is in one bucket, and
+        buckets do not overlap.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,8 +97,8 @@ class QueryServiceServicer(object):
 
     def Aggregate(self, request, context):
         """One curve over all ranks of a run: the least, the greatest and the mean value over the ranks, and which rank had
-        them, to find a straggler. An unknown key has an empty response. Bucket edges may follow the way in which points are
-        stored, which differs between ranks: the buckets of a wide range are then blurred by up to their width.
+        them, to find a straggler. An unknown key has an empty response. Bucket edges may follow the way in which points
+        are stored, which differs between ranks: the buckets of a wide range are then blurred by up to their width.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,8 +107,8 @@ class QueryServiceServicer(object):
     def Tail(self, request, context):
         """New points of a run as they are committed, from a cursor on. The first response comes at once and has the current
         cursor. Each point comes once, even after a reconnect with the last cursor to any replica. Ends with OUT_OF_RANGE
-        CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes), of another database, of
-        this one before a standby took over or a backup was restored, or of an earlier release: begin again without a
+        CURSOR_TOO_OLD if the cursor is from before points that were rolled up and dropped (minutes), of another database,
+        of this one before a standby took over or a backup was restored, or of an earlier release: begin again without a
         cursor, then read History.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,15 +151,15 @@ def add_QueryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueryService(object):
-    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before it
-    began.
+    """Reads points. Every read sees each stored point exactly once, and at least all points that were acknowledged before
+    it began.
 
     Every method only reads and may be retried. Errors carry a google.rpc.ErrorInfo with one of these reasons, and
     `field` in its metadata:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or range.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
-    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had finished; ask again, for less.
+    ABORTED             READ_TOO_SLOW            the rows were deleted before the read had ended; ask again, for less.
     OUT_OF_RANGE        CURSOR_TOO_OLD           Tail only: see there.
     UNAVAILABLE         DATABASE_UNAVAILABLE     the database did not answer.
     """

@@ -8,12 +8,12 @@ from runstream.v1 import run_pb2 as runstream_dot_v1_dot_run__pb2
 class RunServiceStub(object):
     """Experiments, runs, params and tags. Points are written through IngestService and read through QueryService.
 
-    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
-    try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over the same one.
-    INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED without a reason
-    means that the message is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; for a filter that cannot be
-    parsed, also `position`: the character, counted from 0, at which it is wrong:
+    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason
+    OVERLOADED: try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over
+    the same one. INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED
+    without a reason means that the message is too large: split it. Anything else fails again. The delay in
+    google.rpc.RetryInfo is obeyed. Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its
+    metadata; for a filter that cannot be parsed, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -114,12 +114,12 @@ class RunServiceStub(object):
 class RunServiceServicer(object):
     """Experiments, runs, params and tags. Points are written through IngestService and read through QueryService.
 
-    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
-    try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over the same one.
-    INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED without a reason
-    means that the message is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; for a filter that cannot be
-    parsed, also `position`: the character, counted from 0, at which it is wrong:
+    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason
+    OVERLOADED: try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over
+    the same one. INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED
+    without a reason means that the message is too large: split it. Anything else fails again. The delay in
+    google.rpc.RetryInfo is obeyed. Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its
+    metadata; for a filter that cannot be parsed, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
@@ -156,10 +156,10 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateRun(self, request, context):
-        """Creates a run. With a run id: gets that run if it exists, so that all ranks of a job may call it at once. A run that
-        had ended before the caller started becomes RUNNING again, or belongs to another launch: see `derived`.
-        If the experiment is deleted, the run is created in an experiment of the same name followed by a number, for example
-        `digits (2)`, since an error would cost the points of a training that is in progress.
+        """Creates a run. With a run id: gets that run if it exists, so that all ranks of a job may call it at once. A run
+        that had ended before the caller started becomes RUNNING again, or belongs to another launch: see `derived`.
+        If the experiment is deleted, the run is created in an experiment of the same name followed by a number, for
+        example `digits (2)`, since an error would cost the points of a training that is in progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,8 +180,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchRuns(self, request, context):
-        """Finds runs of some experiments that match a filter, in a chosen order, page by page. The language is that of MLflow's
-        search, with OR, NOT and parentheses: docs/queries.md.
+        """Finds runs of some experiments that match a filter, in a chosen order, page by page. The language is that of
+        MLflow's search, with OR, NOT and parentheses: docs/queries.md.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,8 +203,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetTags(self, request, context):
-        """Sets tags, replacing earlier values. The tag mlflow.runName is the run's name under another name: setting it renames
-        the run, and it is not among its tags.
+        """Sets tags, replacing earlier values. The tag mlflow.runName is the run's name under another name: setting it
+        renames the run, and it is not among its tags.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,11 +225,11 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveRun(self, request, context):
-        """Moves a run to another experiment of its workspace, with its points, params, tags, inputs and the logged models that it
-        made. If it is there already, nothing changes. Its files stay where they are, so their URIs stay valid; its child runs
-        stay in their experiment. From then on the retention of the new experiment applies. A job that is logging to the run
-        continues. A deleted run, or a deleted experiment, is FAILED_PRECONDITION; an experiment of another workspace is
-        EXPERIMENT_NOT_FOUND.
+        """Moves a run to another experiment of its workspace, with its points, params, tags, inputs and the logged models
+        that it made. If it is there already, nothing changes. Its files stay where they are, so their URIs stay valid; its
+        child runs stay in their experiment. From then on the retention of the new experiment applies. A job that is
+        logging to the run continues. A deleted run, or a deleted experiment, is FAILED_PRECONDITION; an experiment of
+        another workspace is EXPERIMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -339,12 +339,12 @@ def add_RunServiceServicer_to_server(servicer, server):
 class RunService(object):
     """Experiments, runs, params and tags. Points are written through IngestService and read through QueryService.
 
-    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason OVERLOADED:
-    try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over the same one.
-    INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED without a reason
-    means that the message is too large: split it. Anything else fails again. The delay in google.rpc.RetryInfo is obeyed.
-    Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its metadata; for a filter that cannot be
-    parsed, also `position`: the character, counted from 0, at which it is wrong:
+    Every method is idempotent. UNAVAILABLE of any reason, DEADLINE_EXCEEDED, and RESOURCE_EXHAUSTED with reason
+    OVERLOADED: try again over a new connection, which may reach another replica. ABORTED and CANCELLED: try again over
+    the same one. INTERNAL, UNKNOWN and DATA_LOSS: try again a few times, then give up this call. RESOURCE_EXHAUSTED
+    without a reason means that the message is too large: split it. Anything else fails again. The delay in
+    google.rpc.RetryInfo is obeyed. Errors carry a google.rpc.ErrorInfo with one of these reasons, and `field` in its
+    metadata; for a filter that cannot be parsed, also `position`: the character, counted from 0, at which it is wrong:
 
     INVALID_ARGUMENT    INVALID_FIELD            a field has a wrong form or length.
     NOT_FOUND           RUN_NOT_FOUND            no such run for this caller.
