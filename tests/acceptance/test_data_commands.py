@@ -68,12 +68,11 @@ class Tailing:
     """A `runstream tail` in a process of its own."""
 
     def __init__(self, serve: ServeProcess, *arguments: str) -> None:
-        self.process = subprocess.Popen(
+        self.process = preloaded.Preloaded(
             [*COMMAND, "tail", *arguments],
-            env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
+            command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         until_now(lambda: sample(serve, "runstream_tail_streams") >= 1)
 
@@ -289,13 +288,8 @@ def test_delete_asks_first(serve: ServeProcess, client: runstream.Client) -> Non
         run.log({"loss": 1.0})
     command = [*COMMAND, "delete", run.run_id, "--key", "loss"]
     for answer, left in (("n", 1), ("y", 0)):
-        done = subprocess.run(
-            command,
-            input=f"{answer}\n",
-            capture_output=True,
-            text=True,
-            env=command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address}),
-        )
+        environment = command_environment({"RUNSTREAM_ADDRESS": serve.grpc_address})
+        done = preloaded.run(command, environment, text_input=f"{answer}\n")
         assert "Delete loss of run 'kept' for good?" in done.stderr
         assert done.returncode == left
         assert len(client.history(run.run_id, "loss")) == left

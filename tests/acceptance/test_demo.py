@@ -46,7 +46,15 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 def service_among(processes: list[psutil.Process]) -> psutil.Process:
-    return next(process for process in processes if "serve" in process.cmdline())
+    return next(process for process in processes if "serve" in command_of(process))
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Empty if it has ended, as those do soon that start an agent."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def table_of(text: str) -> dict[tuple[str, int, int], list[str]]:
@@ -138,7 +146,7 @@ def test_in_a_terminal_a_kept_run_has_mishaps_to_look_at_until_ctrl_c(
 def test_ctrl_c_in_the_middle_stops_everything_without_a_traceback(
     directory: Path, environment: dict[str, str]
 ) -> None:
-    with Terminal([*DEMO, "--steps", "100000"], environment, columns=120) as terminal:
+    with Terminal([*DEMO, "--steps", "100000", "--workers", "2"], environment, columns=120) as terminal:
         terminal.wait_for(r"[1-9]\d* points stored")
         processes = processes_below(terminal.process.pid)
         terminal.press(b"\x03")
@@ -155,10 +163,10 @@ def test_ctrl_c_in_the_middle_stops_everything_without_a_traceback(
 def test_when_a_part_dies_it_says_why_names_the_log_and_stops_the_rest(
     directory: Path, environment: dict[str, str], victim: str, said: str
 ) -> None:
-    with Terminal([*DEMO, "--steps", "100000"], environment) as terminal:
+    with Terminal([*DEMO, "--steps", "100000", "--workers", "2"], environment) as terminal:
         terminal.wait_for(r"[1-9]\d* points stored")
         processes = processes_below(terminal.process.pid)
-        ranks = [process for process in processes if "spawn_main" in " ".join(process.cmdline())]
+        ranks = [process for process in processes if "spawn_main" in " ".join(command_of(process))]
         (service_among(processes) if victim == "service" else ranks[-1]).kill()
         assert terminal.wait() == 1
     assert_gone(processes)

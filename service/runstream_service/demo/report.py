@@ -13,7 +13,6 @@ from rich import box
 from rich.table import Table
 
 import runstream
-from runstream.commands.charts import Curve, draw
 from runstream_service.demo.failure import DemoFailed
 from runstream_service.demo.model import Floats
 from runstream_service.demo.worker import Finished
@@ -88,6 +87,8 @@ def stored_table(stored: Stored) -> Table:
 
 def loss_chart(stored: Stored, *, width: int) -> str:
     """The loss over steps as text: the mean over ranks, and over the steps that share a character."""
+    from runstream.commands.charts import Curve, draw  # a quarter of a second, while the demo would start
+
     attempts = [one for one in stored.series if one.key == "loss"]
     ranks = {one.rank for one in attempts}
     losses = np.array([_as_trained([one for one in attempts if one.rank == rank]) for rank in sorted(ranks)])
