@@ -85,7 +85,7 @@ class Failure:
         return self.retry is Retry.ELSEWHERE or self.code in ("INTERNAL", "UNKNOWN")
 
     def __str__(self) -> str:
-        label = f"{self.code} {self.reason}".strip()
+        label = self.code if self.reason in ("", self.code) else f"{self.code} {self.reason}"
         where = f" (field {self.field})" if self.field else ""
         return f"{label}: {self.message}{where}"
 

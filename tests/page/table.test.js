@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAge, formatCount, formatDuration, formatValue } from '../../service/runstream_service/web/page/parts/format.js';
+import { formatAge, formatCount, formatDuration, formatTimeAgo, formatValue } from '../../service/runstream_service/web/page/parts/format.js';
 import { readColours, writeColours } from '../../service/runstream_service/web/page/state/colours.js';
 import { ranked } from '../../service/runstream_service/web/page/shell/ranking.js';
 import { allColumns, autoColumns, columnOf, metricsOf, movedColumn, nextSort, orderBy, readColumns, readWidths, writeColumns, writeWidths } from '../../service/runstream_service/web/page/table/columns.js';
@@ -125,6 +125,7 @@ test('numbers, durations and ages are short', () => {
   assert.deepEqual([0, 999, 1000, 1234567].map(formatCount), ['0', '999', '1,000', '1,234,567']);
   assert.deepEqual([5, 65, 8040, 90_000].map(formatDuration), ['5 s', '1 m 05 s', '2 h 14 m', '1 d 1 h']);
   assert.deepEqual([1, 30, 200, 8000, 1e6].map((seconds) => formatAge(0, seconds * 1000)), ['now', '30 s', '3 m', '2 h', '11 d']);
+  assert.deepEqual([1, 30].map((seconds) => formatTimeAgo(0, seconds * 1000)), ['now', '30 s ago']);
 });
 
 test('a place in a filter is found again in what was typed', () => {

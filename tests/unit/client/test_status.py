@@ -205,6 +205,12 @@ def test_an_error_of_a_reader_says_what_to_do(service: ReferenceService, code: s
     assert _status.advice(Failure(code, "")) in str(caught.value)
 
 
+def test_a_failure_names_its_reason_beside_its_status_unless_they_are_the_same() -> None:
+    assert str(Failure("UNAUTHENTICATED", "no token", "UNAUTHENTICATED")) == "UNAUTHENTICATED: no token"
+    assert str(Failure("NOT_FOUND", "no such run", "RUN_NOT_FOUND")) == "NOT_FOUND RUN_NOT_FOUND: no such run"
+    assert str(Failure("UNAVAILABLE", "gone")) == "UNAVAILABLE: gone"
+
+
 @pytest.mark.parametrize("reason", ["OVERLOADED", "LIMIT_REACHED"])
 def test_an_overloaded_service_or_workspace_is_not_taken_for_a_large_message(reason: str) -> None:
     assert _status.advice(Failure("RESOURCE_EXHAUSTED", "", reason)) == ""

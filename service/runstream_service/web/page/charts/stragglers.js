@@ -1,7 +1,7 @@
 // Which ranks are slow: the two scores of NVIDIA's resiliency extension, from the service.
 import { useState } from 'preact/hooks';
 import { getJson } from '../api/http.js';
-import { formatAge } from '../parts/format.js';
+import { formatTimeAgo } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { grouped } from './axes.js';
 import { useRefreshed } from './refresh.js';
@@ -52,7 +52,7 @@ const worst = ({ relative, individual }) => Math.min(relative ?? 1, individual ?
 /** @param {Straggler} rank */
 function since({ slow_since_step, slow_since_us }) {
   if (slow_since_step === null) return '–';
-  return `step ${grouped(slow_since_step)}${slow_since_us === null ? '' : `, ${formatAge(slow_since_us)} ago`}`;
+  return `step ${grouped(slow_since_step)}${slow_since_us === null ? '' : `, ${formatTimeAgo(slow_since_us)}`}`;
 }
 
 /** @param {{value: number | null, threshold: number}} props */

@@ -55,6 +55,16 @@ export function formatAge(timeUs, nowMs = Date.now()) {
 }
 
 /**
+ * How long ago it was, within a sentence: `now`, `3 m ago`.
+ * @param {number} timeUs
+ * @param {number} [nowMs]
+ */
+export function formatTimeAgo(timeUs, nowMs = Date.now()) {
+  const age = formatAge(timeUs, nowMs);
+  return age === 'now' ? age : `${age} ago`;
+}
+
+/**
  * A moment in the person's time zone, to the second.
  * @param {number} timeUs
  */

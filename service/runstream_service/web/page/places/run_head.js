@@ -1,6 +1,6 @@
 // The top line of a run's page: its name and state, and what can be done with it.
 import { useState } from 'preact/hooks';
-import { formatAge, formatCount, formatMoment, formatValue } from '../parts/format.js';
+import { formatCount, formatMoment, formatTimeAgo, formatValue } from '../parts/format.js';
 import { html } from '../parts/html.js';
 import { Status } from '../parts/status.js';
 import { copyText } from '../shell/clipboard.js';
@@ -29,8 +29,8 @@ export function RunHead({ overview, isAway, onChanged }) {
       <dl class="facts">
         ${fact('Duration', duration(run), `Started ${formatMoment(run.start_time_us)}`)}
         ${run.status === 'running' && rate !== null && fact('Rate', `${formatCount(rate) === '0' && rate > 0 ? formatValue(rate) : formatCount(rate)} points/s`)}
-        ${run.status === 'running' && run.last_point_us !== null && fact('Last point', lastPoint(run.last_point_us))}
-        ${run.status !== 'running' && fact('Started', `${formatAge(run.start_time_us)} ago`, formatMoment(run.start_time_us))}
+        ${run.status === 'running' && run.last_point_us !== null && fact('Last point', formatTimeAgo(run.last_point_us))}
+        ${run.status !== 'running' && fact('Started', formatTimeAgo(run.start_time_us), formatMoment(run.start_time_us))}
         ${run.user && fact('User', run.user)}
         ${run.tags[PARENT] && html`<${Parent} run=${run} parentId=${run.tags[PARENT]} />`}
       </dl>
@@ -59,9 +59,6 @@ function Parent({ run, parentId }) {
     <a href=${runPath(parentId)} title="The parent run">${parentId.slice(0, 8)}</a> <a href=${`${runsPath(run.experiment_id)}?filter=${encodeURIComponent(filter)}`}>all runs of this parent</a>
   </dd></div>`;
 }
-
-/** @param {number} timeUs */
-const lastPoint = (timeUs) => (formatAge(timeUs) === 'now' ? 'now' : `${formatAge(timeUs)} ago`);
 
 /**
  * The run in MLflow's UI.

@@ -1,7 +1,7 @@
 // Experiments and saved views, on the left.
 import { useEffect, useState } from 'preact/hooks';
 import { html } from '../parts/html.js';
-import { formatAge, formatCount } from '../parts/format.js';
+import { formatCount, formatTimeAgo } from '../parts/format.js';
 import { experiments } from '../state/experiments.js';
 import { runsPath } from '../state/places.js';
 import { useStore } from '../state/use_store.js';
@@ -38,7 +38,7 @@ export function SideList({ current, onGo }) {
 /** @param {{experiment: import('../api/types.js').Experiment, isCurrent: boolean}} props */
 function Entry({ experiment, isCurrent }) {
   const { name, run_count: count, last_update_us: at } = experiment;
-  const age = at === null ? '' : `, last active ${formatAge(at)} ago`;
+  const age = at === null ? '' : `, last active ${formatTimeAgo(at)}`;
   return html`
     <a href=${runsPath(experiment.experiment_id)} class="entry" aria-current=${isCurrent ? 'page' : undefined} title=${`${name}${age}`}>
       <span class="name">${name}</span><span class="count">${formatCount(count)}</span>
