@@ -43,7 +43,7 @@ class Reader(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        while not self._stopped.wait(0.05):
+        while not self._stopped.wait(0.1):
             begun = time.monotonic()
             self.answers[http_client.get(self._url, timeout_s=2 * LONGEST_ANSWER_S).status] += 1
             self.longest_s = max(self.longest_s, time.monotonic() - begun)

@@ -27,8 +27,9 @@ from tests.support.polling import until_now
 from tests.support.preloaded import Preloaded
 from tests.support.serve import ServeProcess, command_environment
 
-# The moments are random on purpose; the seed is printed, and may be given to replay one.
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "10"))
+# Each kind of death, and one after a power cut. The moments are random on purpose; the seed is printed, and may be
+# given to replay one.
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
 RANKS = 3
 _LIFE = 1_000_000  # each life of a rank logs steps of its own
 

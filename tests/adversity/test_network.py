@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import runstream
 from runstream_bench.tcp_proxy import Direction, Proxy
+from tests.support.agents import end_agents
 from tests.support.polling import until_now
 from tests.support.serve import ServeProcess
 
@@ -18,6 +20,19 @@ def serve(tmp_path_factory) -> Iterator[ServeProcess]:
 
     with short_directory() as directory, ServeProcess(directory) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory) -> Iterator[Path]:
+    """The directory of journals of all these runs: one agent sends them."""
+    directory = tmp_path_factory.mktemp("machine")
+    yield directory
+    end_agents(directory)
+
+
+@pytest.fixture(autouse=True)
+def on_one_machine(machine, journal_directory, monkeypatch) -> None:
+    monkeypatch.setenv("RUNSTREAM_DIR", str(machine))
 
 
 @pytest.fixture
