@@ -383,7 +383,7 @@ def test_a_page_goes_on_when_its_replica_was_restarted(open_tab: Open, prefixed:
 # -- everywhere ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dark", "width"), [(True, 1440), (False, 390), (True, 390)])
+@pytest.mark.parametrize(("dark", "width"), [(True, 1440), (False, 390)])
 def test_charts_are_drawn_in_dark_and_on_a_phone(open_tab: Open, several: list[str], dark: bool, width: int) -> None:
     charts = Charts(open_tab(dark=dark, width=width)).open(*several, smooth="0.9")
     charts.wait("lr", loaded)

@@ -218,62 +218,69 @@ def test_a_wrong_field_is_named(web: Web, query: dict[str, Any], expected: tuple
     assert web.refusal("GET", "events", query) == expected
 
 
-def test_a_replica_that_restarts_ends_streams_at_once_and_pages_go_on_without_a_gap() -> None:
+@pytest.fixture(scope="module")
+def restarting() -> Iterator[ServeProcess]:
+    """A service that tests restart."""
     with short_directory() as directory, ServeProcess(directory) as serve:
-
-        async def follow() -> None:
-            with runstream.start_run(address=serve.grpc_address) as run:
-                first, second = (Page(serve.http_url, run=run.run_id) for _ in range(2))
-                assert run.flush(WITHIN_S)
-                await first.open()
-                await log(run, range(10))
-                await first.has(10)
-                early = await first.close()
-                await second.open()
-                await log(run, range(10, 20))
-                await second.has(10)
-                stopping = threading.Thread(target=serve.restart)
-                stopping.start()
-                await second.ended()
-                late = await second.close()
-                await asyncio.to_thread(stopping.join)
-                await log(run, range(20, 25))
-                pages = [Page(serve.http_url, run=run.run_id) for _ in range(3)]
-                for page, last_id in zip(pages, (late, early, early), strict=True):
-                    await page.open(last_id=last_id)
-                new = Page(serve.http_url, run=run.run_id)
-                await new.open()
-                await log(run, range(25, 30))
-                for page, expected in zip([*pages, new], (10, 20, 20, 5), strict=True):
-                    await page.has(expected)
-                    assert "reset" not in page.kinds
-                # Those that began at an older position have come as far as the first, which now serves all.
-                await asyncio.to_thread(until_now, lambda: serve.metric("runstream_event_feeds") == 1)
-                await log(run, range(30, 40))
-                for page, expected in zip([*pages, new], (20, 30, 30, 15), strict=True):
-                    await page.has(expected)
-                    await page.close()
-
-        asyncio.run(follow())
-        with contextlib.closing(Rest(serve.http_url)) as rest:
-            assert rest.get("experiments/get", {"experiment_id": "0"}).status == 200
-        assert [record for record in serve.log_records if record["level"] == "error"] == []
+        yield serve
 
 
-def test_a_database_that_restarts_is_no_gap_and_pages_do_not_notice() -> None:
-    with short_directory() as directory, ServeProcess(directory) as serve:
+def test_a_replica_that_restarts_ends_streams_at_once_and_pages_go_on_without_a_gap(restarting: ServeProcess) -> None:
+    serve, before = restarting, len(restarting.log_records)
 
-        async def follow() -> None:
-            with runstream.start_run(address=serve.grpc_address) as run:
-                page = Page(serve.http_url, run=run.run_id)
-                assert await asyncio.to_thread(run.flush, WITHIN_S)
-                await page.open()
-                await log(run, range(10))
-                await page.has(10)
-                await asyncio.to_thread(serve.kill_postgres)
-                await log(run, range(10, 20))
-                await page.has(20)
-                assert set(page.kinds) == {"run", "points"}
+    async def follow() -> None:
+        with runstream.start_run(address=serve.grpc_address) as run:
+            first, second = (Page(serve.http_url, run=run.run_id) for _ in range(2))
+            assert run.flush(WITHIN_S)
+            await first.open()
+            await log(run, range(10))
+            await first.has(10)
+            early = await first.close()
+            await second.open()
+            await log(run, range(10, 20))
+            await second.has(10)
+            stopping = threading.Thread(target=serve.restart)
+            stopping.start()
+            await second.ended()
+            late = await second.close()
+            await asyncio.to_thread(stopping.join)
+            await log(run, range(20, 25))
+            pages = [Page(serve.http_url, run=run.run_id) for _ in range(3)]
+            for page, last_id in zip(pages, (late, early, early), strict=True):
+                await page.open(last_id=last_id)
+            new = Page(serve.http_url, run=run.run_id)
+            await new.open()
+            await log(run, range(25, 30))
+            for page, expected in zip([*pages, new], (10, 20, 20, 5), strict=True):
+                await page.has(expected)
+                assert "reset" not in page.kinds
+            # Those that began at an older position have come as far as the first, which now serves all.
+            await asyncio.to_thread(until_now, lambda: serve.metric("runstream_event_feeds") == 1)
+            await log(run, range(30, 40))
+            for page, expected in zip([*pages, new], (20, 30, 30, 15), strict=True):
+                await page.has(expected)
                 await page.close()
 
-        asyncio.run(follow())
+    asyncio.run(follow())
+    with contextlib.closing(Rest(serve.http_url)) as rest:
+        assert rest.get("experiments/get", {"experiment_id": "0"}).status == 200
+    assert [record for record in serve.log_records[before:] if record["level"] == "error"] == []
+
+
+def test_a_database_that_restarts_is_no_gap_and_pages_do_not_notice(restarting: ServeProcess) -> None:
+    serve = restarting
+
+    async def follow() -> None:
+        with runstream.start_run(address=serve.grpc_address) as run:
+            page = Page(serve.http_url, run=run.run_id)
+            assert await asyncio.to_thread(run.flush, WITHIN_S)
+            await page.open()
+            await log(run, range(10))
+            await page.has(10)
+            await asyncio.to_thread(serve.kill_postgres)
+            await log(run, range(10, 20))
+            await page.has(20)
+            assert set(page.kinds) == {"run", "points"}
+            await page.close()
+
+    asyncio.run(follow())

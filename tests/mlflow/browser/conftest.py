@@ -41,6 +41,13 @@ def windows(shared_windows: Windows, request: pytest.FixtureRequest) -> Iterator
         shared_windows.close()
 
 
+@pytest.fixture(scope="module")
+def used_windows(shared_windows: Windows) -> Iterator[Windows]:
+    """Windows in which the UI stays from test to test: its megabytes of script take a second of processor time."""
+    yield shared_windows
+    shared_windows.clear()
+
+
 @pytest.fixture
 def page(windows: Windows) -> Page:
     """A page of a browser without any state."""

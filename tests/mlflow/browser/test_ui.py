@@ -48,13 +48,6 @@ def trained(server: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in runs}
 
 
-@pytest.fixture(scope="module")
-def used_windows(shared_windows: Windows) -> Iterator[Windows]:
-    """Windows in which the UI stays from test to test: its megabytes of script take a second of processor time."""
-    yield shared_windows
-    shared_windows.clear()
-
-
 @pytest.fixture
 def ui(
     used_windows: Windows, server: str, trained: dict[str, Run], tracking: str, request: pytest.FixtureRequest

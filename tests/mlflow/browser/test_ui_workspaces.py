@@ -19,7 +19,7 @@ from tests.support.windows import Windows
 
 pytestmark = IN_A_BROWSER
 
-As = Callable[[str], UiPage]
+As = Callable[..., UiPage]
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,41 @@ def _log(rest: Rest, team: str) -> Logged:
     return Logged(name, experiment_id, run["run_id"])
 
 
+@dataclass
+class Visitor:
+    """Whose browser the window is."""
+
+    name: str = ""
+
+
+@pytest.fixture(scope="module")
+def visitor() -> Visitor:
+    return Visitor()
+
+
 @pytest.fixture
 def as_(
-    windows: Windows, guarded: ServeProcess, tokens: Mapping[str, str], request: pytest.FixtureRequest
+    used_windows: Windows,
+    visitor: Visitor,
+    guarded: ServeProcess,
+    tokens: Mapping[str, str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[As]:
-    """Opens a browser without any state for somebody, instead of the one of the person before."""
+    """Opens the browser of somebody: the page that they used last, without what is stored, or one that has loaded
+    nothing yet (`is_new`)."""
     opened: list[UiPage] = []
+    failed = request.session.testsfailed
 
-    def open_for(who: str) -> UiPage:
+    def open_for(who: str, *, is_new: bool = False) -> UiPage:
         leave()
-        page = windows.page()
+        if is_new or visitor.name != who:
+            used_windows.clear()
+        page = used_windows.page()
+        if page.url.startswith("http"):
+            page.evaluate("localStorage.clear(); sessionStorage.clear()")
         page.context.set_extra_http_headers({"Authorization": f"Bearer {tokens[who]}"})
         page.set_viewport_size({"width": 1600, "height": 1000})
+        visitor.name = who
         opened.append(UiPage(page=page, base=guarded.http_url))
         return opened[-1]
 
@@ -73,20 +96,22 @@ def as_(
         if opened:
             keep_picture(opened[-1].page, request.node.name)
             opened[-1].stop_listening()
-            windows.clear()
 
     yield open_for
     leave()
+    if request.session.testsfailed > failed:
+        used_windows.close()
+        visitor.name = ""
 
 
 def test_the_first_page_lists_the_workspaces_that_one_may_enter(as_: As, logged: dict[str, Logged]) -> None:
-    ui = as_("team-a")
+    ui = as_("team-a", is_new=True)
     page = ui.open("")
     page.get_by_role("link", name="team-a").click()
     expect(page.get_by_role("link", name=logged["team-a"].experiment)).to_be_visible()
     expect(page.get_by_text(logged["team-b"].experiment)).to_have_count(0)
     assert "workspace=team-a" in page.url
-    page = as_("admin").open("")
+    page = as_("admin", is_new=True).open("")
     for name in ("default", "team-a", "team-b"):
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
     assert ui.refused == []
@@ -120,15 +145,15 @@ def test_another_workspace_is_chosen_in_the_menu(as_: As, logged: dict[str, Logg
 
 def test_a_run_of_another_workspace_is_not_found(as_: As, logged: dict[str, Logged]) -> None:
     there = logged["team-b"]
-    page = as_("team-a").open(there.path(workspace="team-a"))
+    page = as_("team-a", is_new=True).open(there.path(workspace="team-a"))
     expect(page.get_by_text(f"Run ID {there.run_id} does not exist")).to_be_visible()
-    page = as_("team-a").open(there.path(workspace="team-b"))
+    page = as_("team-a", is_new=True).open(there.path(workspace="team-b"))
     expect(page.get_by_text("Can't load run details")).to_be_visible()
     assert "the run of team-b" not in page.content()
 
 
 def test_an_admin_creates_a_workspace(as_: As, admin: Rest) -> None:
-    ui = as_("admin")
+    ui = as_("admin", is_new=True)
     name = f"made-{uuid.uuid4().hex[:8]}"
     page = ui.open("")
     page.get_by_role("button", name="Create new workspace").click()
