@@ -17,6 +17,7 @@ import pytest
 
 import runstream
 from runstream.mlflow.address import Address
+from tests.mlflow import logging_child
 from tests.support.databases import short_directory
 from tests.support.polling import until_now
 from tests.support.preloaded import Preloaded
@@ -131,11 +132,6 @@ def test_the_run_that_was_written_to_least_recently_is_closed_first(
         sink.close(run_id)
 
 
-def _log_in_child(run_id: str, first: int) -> None:
-    for step in range(first, first + 10):
-        mlflow.MlflowClient().log_metric(run_id, "loss", 0.0, step=step)
-
-
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_child_process_logs_to_the_same_run(
@@ -143,7 +139,7 @@ def test_a_child_process_logs_to_the_same_run(
 ) -> None:
     client.log_metric(run_id, "loss", 0.0, step=0)
     context: Any = multiprocessing.get_context(method)
-    child = context.Process(target=_log_in_child, args=(run_id, 1))
+    child = context.Process(target=logging_child.log, args=(run_id, 1))
     child.start()
     child.join(60)
     assert child.exitcode == 0

@@ -162,7 +162,8 @@ def test_whole_numbers_may_be_texts_in_any_notation(text: str, peers_of_a_run: t
         ),
         Call("GET", "runs/get", {"run_id": "«run»"}),
     )
-    for call in calls:
+    # Each text is read by all decoders, of metrics and of other messages; a few of them are sent in all fields.
+    for call in calls if text in WHOLE[:3] else calls[:5]:
         stock, ours = _both(peers_of_a_run, call)
         assert ours == stock, call
         assert ours[0] == 200, call
