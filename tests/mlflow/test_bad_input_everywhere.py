@@ -35,6 +35,9 @@ VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 2**31, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**200, 1.5, 1e300),
     *("", " ", "a\0b", "\ud800", "\U0001f600", "x" * 100_000, "'\"", "../..", "%00", "-1", "9" * 30, "NaN"),
     *([], [None], [1], ["a", "a"], ["\0"], ["\ud800"], [{}], {}, {"key": 1}),
+)
+# The same where a list or a dictionary is expected. Elsewhere, lists such as those above are as wrong as these.
+ENTRIES: tuple[Any, ...] = (
     *([{"key": "k", "value": 1}], [{"key": "\0", "value": "\0"}], [{"key": "\ud800", "value": "\ud800"}]),
     *([{"key": "k", "value": "x" * 100_000}], [{"key": "x" * 10_000}], [{"key": "k", "value": None}] * 2),
 )
@@ -142,7 +145,7 @@ def _is_fine(answer: Answer) -> bool:
 def _answers(route: JsonRoute | RawRoute, things: Mapping[str, str], rest: Rest) -> Iterator[tuple[str, Answer]]:
     path = route.path if route.path.startswith("/") else f"/api/{route.path}"
     good = {name: things.get(name, value) for name, value in _good(route).items()}
-    for value in VALUES:
+    for value in (*VALUES, *ENTRIES):
         for where, bad in _with(value, good):
             yield f"{where}={str(value)[:50]!r}", _send(route.method, path, bad, rest)
     if route.method == "GET":
@@ -165,7 +168,8 @@ def _with(value: Any, good: Any) -> Iterator[tuple[str, Any]]:
     """The request with the value in the place of each of its parts, and what that part is called."""
     parts = list(good.items() if isinstance(good, dict) else enumerate(good) if isinstance(good, list) else ())
     for at, part in parts:
-        yield f".{at}", _replaced(good, at, value)
+        if isinstance(part, list | dict) or value not in ENTRIES:
+            yield f".{at}", _replaced(good, at, value)
         for where, bad in _with(value, part):
             yield f".{at}{where}", _replaced(good, at, bad)
 
