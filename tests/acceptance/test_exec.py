@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import runstream
+from runstream_bench.server_process import free_port
 from tests.support.polling import until_now
 from tests.support.serve import COMMAND, ServeProcess, command_environment
 from tests.support.terminal import Terminal
@@ -202,7 +203,10 @@ def test_output_is_passed_on_unchanged(serve: ServeProcess, tmp_path: Path) -> N
 
 
 def test_a_service_that_is_away_does_not_stop_the_job_and_gets_the_run_later(data_dir: Path, tmp_path: Path) -> None:
-    with ServeProcess(data_dir) as serve:
+    serve = ServeProcess(data_dir)
+    # Nobody else gets these while it is away, unlike ports that the kernel gives to connections.
+    serve.grpc_address, serve.http_url = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    with serve:
         serve.terminate()
         environment = variables(serve, RUNSTREAM_EXIT_TIMEOUT_S="0.5")
         run_id, done = execute(environment, program(tmp_path, RANKS), "--experiment", "digits", code=3)
