@@ -14,13 +14,13 @@ from tests.page.conftest import Opened
 _DRAWN = """
 ([key, withBuckets]) => {
   const { plot } = document.querySelector(`.panel[data-key="${key}"] .plot`);
-  const range = plot.session.range;
+  const range = plot.charts.range;
   const finite = (bucket) =>
     Object.fromEntries(Object.entries(bucket).map(([name, value]) => [name, Number.isFinite(value) ? value : null]));
   return {
     range: [range.min, range.max],
-    zoom: plot.session.zoom,
-    marks: plot.session.attempts,
+    zoom: plot.charts.zoom,
+    marks: plot.charts.attempts,
     replaced: plot.replaced.map(({ curve }) => [curve.rank, curve.start, curve.end]),
     scale: [plot.scales.y.min, plot.scales.y.max],
     lines: plot.lines.map((line) => ({
