@@ -45,11 +45,11 @@ serve: $(DEMO_STAMP) ## run the service in the foreground, with its own PostgreS
 
 test: lint gen-check test-page test-only ## lint, type-check, check generated code, run the tests
 
-# Most tests wait for other processes, so four at a time keep two cores busy. The tests of a file run in one process,
+# Most tests wait for other processes, so six at a time keep two cores busy. The tests of a file run in one process,
 # since they share fixtures, and so do those of some directories (tests/support/distribution.py). Files start in the order
 # of `testpaths`: in xdist's order, by the number of tests, the long ones would come last, one at a time.
 test-only: $(STAMP)
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
 
 FRAMEWORKS := .venv-frameworks
 FRAMEWORKS_STAMP := $(FRAMEWORKS)/.installed

@@ -46,7 +46,7 @@ def url(database_url: str, certificates: Path) -> Iterator[str]:
     """A server that speaks TLS."""
     own = certificates / SERVER
     with TlsFront(socket_of(database_url), f"{own}.crt", f"{own}.key") as front:
-        yield through(front.address, database_url)
+        yield through(database_url, front.address)
 
 
 @pytest.fixture

@@ -208,6 +208,9 @@ async def test_something_else_where_a_view_or_a_function_was(
 
 
 async def test_an_encoding_that_cannot_store_every_text(admin: asyncpg.Connection, database_url: str) -> None:
+    # A database with another encoding may be copied only from one of this name, which the tests' clusters do not have.
+    await admin.execute("CREATE DATABASE template0 TEMPLATE template1")
+    await admin.execute("UPDATE pg_database SET datcollversion = NULL WHERE datname = 'template0'")
     await admin.execute(
         "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"
     )
@@ -215,6 +218,7 @@ async def test_an_encoding_that_cannot_store_every_text(admin: asyncpg.Connectio
         assert "encoding LATIN1" in await refusal(with_database(database_url, "latin"))
     finally:
         await admin.execute("DROP DATABASE latin WITH (FORCE)")
+        await admin.execute("DROP DATABASE template0")
 
 
 async def test_unlogged_tables(admin: asyncpg.Connection, database_url: str) -> None:

@@ -4,7 +4,8 @@ All numbers are little-endian. A segment is a header followed by records; a reco
 Checksums are CRC-32 as zlib computes it.
 
 segment header, 48 bytes   magic "RSTREAMJ" · u16 version · u16 zero · 16 bytes journal id · u64 ordinal of the segment
-                           · u64 sequence of its first record · u32 checksum of all of that
+                           · u64 sequence of its first record · u32 checksum of all of that. The same in all versions:
+                           otherwise, garbage could not be distinguished from a version to come.
 record header, 20 bytes    u32 length of the payload · u32 checksum of length, rest of the header and payload
                            · u64 sequence · u8 type · 3 zero bytes
 payload of BATCH           u64 number · u32 count of points · u64 time of its oldest log() call, microseconds since 1970
@@ -106,22 +107,16 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
 
 def decode_segment_header(data: Payload, path: object) -> SegmentHeader | None:
     """Decodes the header of a segment; None if it is incomplete or damaged. Raises NewerVersion if it has a higher
-    version and is not one of this version with a flipped bit. `path` is for the message."""
+    version. `path` is for the message."""
     if len(data) < _SEGMENT.size + _CRC.size:
         return None
     magic, version, _zero, journal_id, ordinal, first_sequence = _SEGMENT.unpack_from(data)
     (crc,) = _CRC.unpack_from(data, _SEGMENT.size)
-    if crc32(data[: _SEGMENT.size]) == crc and magic == MAGIC and version == VERSION:
-        return SegmentHeader(journal_id.hex(), ordinal, first_sequence)
-    if magic == MAGIC and version > VERSION and not _is_damaged_version(data, crc):
+    if crc32(data[: _SEGMENT.size]) != crc or magic != MAGIC:
+        return None
+    if version > VERSION:
         raise NewerVersion(path, version)
-    return None
-
-
-def _is_damaged_version(data: Payload, crc: int) -> bool:
-    """Whether the checksum is that of the same header with this release's version."""
-    ours = bytes(data[:8]) + VERSION.to_bytes(2, "little") + bytes(data[10 : _SEGMENT.size])
-    return crc32(ours) == crc
+    return SegmentHeader(journal_id.hex(), ordinal, first_sequence)
 
 
 def encode_record_header(sequence: int, kind: int, payload: Payload) -> bytes:

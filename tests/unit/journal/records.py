@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
+from zlib import crc32
 
 from runstream.journal import Record, RecordType
-from runstream.journal.format import encode_batch
+from runstream.journal.format import SEGMENT_HEADER_BYTES, encode_batch
 from runstream.journal.reader import JournalReader
 
 CREATE = {"run_id": "0" * 32, "name": "mlp", "rank": 0}
@@ -35,6 +36,12 @@ def read_all(reader: JournalReader, max_bytes: int = 1 << 20) -> list[Record]:
 def plain(records: list[Record]) -> list[tuple[int, RecordType, bytes]]:
     """Records in a form that can be compared."""
     return [(record.sequence, record.kind, bytes(record.payload)) for record in records]
+
+
+def with_version(segment: bytes, version: int) -> bytes:
+    """The same segment, in a journal of another version."""
+    header = segment[:8] + version.to_bytes(2, "little") + segment[10 : SEGMENT_HEADER_BYTES - 4]
+    return header + crc32(header).to_bytes(4, "little") + segment[SEGMENT_HEADER_BYTES:]
 
 
 def segments(path: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from runstream.journal import writer as writer_module
 from runstream.journal.check import check, check_journal, find_journals
 from runstream.journal.format import encode_declare, encode_json
 from runstream.journal.reader import JournalReader
-from tests.unit.journal.records import CREATE, batch, read_all, segments
+from tests.unit.journal.records import CREATE, batch, read_all, segments, with_version
 
 
 @pytest.fixture
@@ -84,9 +84,7 @@ def test_one_journal_of_many_that_cannot_be_read_does_not_stop_the_check(
     writer.close()
     newer = directory.journals_path / ("a" * 32)
     newer.mkdir()
-    content = bytearray(segments(writer.path)[0].read_bytes())
-    content[8], content[44:48] = 9, b"new!"
-    (newer / "00000001.seg").write_bytes(content)
+    (newer / "00000001.seg").write_bytes(with_version(segments(writer.path)[0].read_bytes(), 9))
     (directory.journals_path / ("b" * 32)).mkdir()
 
     found = {checked.id: checked for checked in check(directory.path)}

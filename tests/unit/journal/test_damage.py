@@ -12,7 +12,7 @@ from runstream.journal import Directory, JournalWriter, NewerVersion, Record, Re
 from runstream.journal import writer as writer_module
 from runstream.journal.format import SEGMENT_HEADER_BYTES, encode_declare, encode_json
 from runstream.journal.reader import JournalReader
-from tests.unit.journal.records import CREATE, batch, plain, read_all, segments
+from tests.unit.journal.records import CREATE, batch, plain, read_all, segments, with_version
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -224,16 +224,25 @@ def test_the_last_segment_of_a_living_writer_is_not_checked_for_damage(directory
 
 def test_a_journal_of_a_newer_version_is_refused_and_left_alone(journal: Path) -> None:
     file = segments(journal)[0]
-    content = bytearray(file.read_bytes())
-    content[8] = 2
-    content[44:48] = b"new!"
-    file.write_bytes(content)
+    file.write_bytes(with_version(file.read_bytes(), 2))
     before = contents(journal)
 
     with pytest.raises(NewerVersion, match=r"version 2, .* update runstream"):
         JournalReader(journal)
 
     assert contents(journal) == before
+
+
+def test_a_version_in_a_header_with_a_wrong_checksum_is_damage(journal: Path) -> None:
+    file = segments(journal)[0]
+    content = bytearray(file.read_bytes())
+    content[9:11] = b"\x01\x01"  # version 257, and a one where there is a zero
+    file.write_bytes(content)
+
+    records, reader = read(journal)
+
+    assert len(records) == 11
+    assert len(reader.damage) == 1
 
 
 def test_unknown_types_are_skipped_and_counted(directory: Directory) -> None:

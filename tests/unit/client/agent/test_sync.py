@@ -21,6 +21,7 @@ from tests.unit.client.agent.conftest import started
 from tests.unit.client.services import Service
 from tests.unit.client.transport.journals import Trainer
 from tests.unit.client.transport.outcomes import steps
+from tests.unit.journal.records import with_version
 
 pytestmark = pytest.mark.real_only("what commands do; the same on both")
 
@@ -110,7 +111,7 @@ def test_a_damaged_journal_is_sent_as_far_as_it_can_be_read_and_stays_as_it_is(
     assert not result.ok
     assert "1 batches are missing; the rest of it was sent" in result.lines()[1]
     assert len(service.values("loss")) == 4_000
-    assert segment.read_bytes() == bytes(data)
+    assert segment.read_bytes() == data
     assert not (trainer.path / "damaged").exists()
 
 
@@ -167,11 +168,7 @@ def test_the_status_of_a_directory_with_an_agent_is_one_json_object(
 def test_a_journal_of_a_newer_version_is_left_alone_and_named(service: Service, directory: Directory) -> None:
     trainer = offline(directory, service.address)
     segment = trainer.path / "00000001.seg"
-    data = bytearray(segment.read_bytes())
-    data[8] = 9
-    from zlib import crc32
-
-    data[44:48] = crc32(data[:44]).to_bytes(4, "little")
+    data = with_version(segment.read_bytes(), 9)
     segment.write_bytes(data)
     (found,) = read_status(directory).journals
     assert "version 9" in found.problem
