@@ -47,7 +47,8 @@ test: lint gen-check test-page test-only ## lint, type-check, check generated co
 
 # Most tests wait for other processes, so six at a time keep two cores busy. The tests of a file run in one process,
 # since they share fixtures, and so do those of some directories (tests/support/distribution.py). Files start in the order
-# of `testpaths`: in xdist's order, by the number of tests, the long ones would come last, one at a time.
+# of `testpaths`, those that wait and those that compute by turns: in xdist's order, by the number of tests, the long ones
+# would come last, one at a time.
 test-only: $(STAMP)
 	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
 
