@@ -25,6 +25,10 @@ _IN_ONE_PROCESS = (
 )
 # Directories whose tests mostly wait, and those whose tests mostly compute.
 _WAITING = ("tests/acceptance/", "tests/adversity/")
+# Those of more than a minute: one that started last would keep everybody waiting.
+_LONG = tuple(
+    f"tests/{name}.py" for name in ("adversity/test_workers", "acceptance/test_bench", "acceptance/test_serve_tls")
+)
 _COMPUTING = ("tests/deploy/", "tests/integration/", "tests/unit/")
 # This share of the computing files is handed out between the waiting ones, and the rest at the end: they are short, so
 # all processes finish at about the same time.
@@ -33,7 +37,7 @@ _BETWEEN = 0.7
 
 def by_turns(files: Sequence[str]) -> list[str]:
     """The order in which files start: what belongs to neither kind first, since it takes longest."""
-    waiting = [file for file in files if file.startswith(_WAITING)]
+    waiting = sorted((file for file in files if file.startswith(_WAITING)), key=lambda file: file not in _LONG)
     computing = [file for file in files if file.startswith(_COMPUTING)]
     order = [file for file in files if not file.startswith(_WAITING + _COMPUTING)]
     each = _BETWEEN * len(computing) / max(1, len(waiting))

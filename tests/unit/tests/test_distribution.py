@@ -15,6 +15,11 @@ def test_files_that_wait_and_files_that_compute_start_by_turns_and_all_of_them_o
     assert sorted(order) == sorted([*waiting, *computing, "tests/page/test_runs.py"])
 
 
+def test_files_that_take_long_start_before_others_that_wait() -> None:
+    files = ["tests/acceptance/test_access.py", "tests/adversity/test_workers.py"]
+    assert by_turns(files) == files[::-1]
+
+
 def test_a_few_files_of_one_kind_keep_their_order() -> None:
     for files in (["tests/unit/b.py", "tests/unit/a.py"], ["tests/adversity/b.py", "tests/adversity/a.py"], []):
         assert by_turns(files) == files
