@@ -49,7 +49,9 @@ test: lint gen-check test-page test-only ## lint, type-check, check generated co
 # since they share fixtures, and so do those of some directories (tests/support/distribution.py). Files start in the order
 # of `testpaths`, those that wait and those that compute by turns: in xdist's order, by the number of tests, the long ones
 # would come last, one at a time.
+# Each process compiles the tests that nobody has compiled yet; in a new clone, one does that for all.
 test-only: $(STAMP)
+	@test -d tests/unit/__pycache__ || $(BIN)/pytest --collect-only --quiet >/dev/null || true
 	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
 
 FRAMEWORKS := .venv-frameworks
