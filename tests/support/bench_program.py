@@ -23,7 +23,7 @@ from tests.support.clusters import place_cluster
 COMMAND = (sys.executable, "-m", "tests.support.bench_program")
 
 
-class _NextHelper(preloaded._Helper):
+class _NextHelper(preloaded.Helper):
     """Forks this process, which has everything imported and no threads yet, and asks that fork for further ones."""
 
     def __init__(self) -> None:
@@ -33,10 +33,9 @@ class _NextHelper(preloaded._Helper):
             return
         self._requests.close()
         with theirs:
-            request = preloaded._serve_forks(theirs)
-        code, variables = preloaded._become(request)
-        exec(code, variables)
-        sys.exit()
+            request = preloaded.serve_forks(theirs)
+        code, variables = preloaded.become(request)
+        preloaded.run_to_its_end(code, variables)
 
 
 def _start_services_as_forks() -> None:
@@ -45,7 +44,7 @@ def _start_services_as_forks() -> None:
     def popen(self: ServerProcess, command: Sequence[str], files: Mapping[str, Any]) -> subprocess.Popen[str]:
         return preloaded.Preloaded(command, self._environment or os.environ, **files)
 
-    preloaded._Helper.of = lambda *_: helper  # type: ignore[method-assign]
+    preloaded.Helper.of = lambda *_: helper  # type: ignore[method-assign]
     RunstreamProcess._popen = popen  # type: ignore[method-assign]
 
 

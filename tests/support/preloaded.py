@@ -10,7 +10,7 @@ environment while they are imported is that of the helper. At its end, threads a
 called and files are flushed, but Python is not taken apart: that would write to each imported object, and so copy its
 page (0.04 to 0.2 s of processor time). Where a test is about one of these, it uses `subprocess`.
 
-    test: Preloaded(...)          helper: _serve_forks()          program
+    test: Preloaded(...)          helper: serve_forks()          program
     open files, a socket    ->    fork                      ->    reads its request from that socket
                             <-    its process id
                             <-    its exit status
@@ -36,7 +36,7 @@ import threading
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ class Preloaded(subprocess.Popen[str]):
         """`modules`: imported already. `files`: stdin, stdout, stderr and cwd, as for Popen."""
         self._program = [os.fspath(word) for word in command]
         assert self._program[0] == sys.executable, command
-        self._helper = _Helper.of(tuple(modules), env)
+        self._helper = Helper.of(tuple(modules), env)
         super().__init__(self._program, env=dict(env), text=True, **files)
 
     def _execute_child(self, *arguments: Any) -> None:
@@ -135,10 +135,10 @@ def run(
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-class _Helper:
+class Helper:
     """The process that forks, as its user sees it."""
 
-    _started: ClassVar[dict[tuple[object, ...], _Helper]] = {}
+    _started: ClassVar[dict[tuple[object, ...], Helper]] = {}
 
     def __init__(self, modules: tuple[str, ...], env: Mapping[str, str]) -> None:
         self._requests, theirs = socket.socketpair()
@@ -152,7 +152,7 @@ class _Helper:
             )
 
     @classmethod
-    def of(cls, modules: tuple[str, ...], env: Mapping[str, str]) -> _Helper:
+    def of(cls, modules: tuple[str, ...], env: Mapping[str, str]) -> Helper:
         """The one for these modules, and for what Python and they read from the environment before a program begins."""
         if modules == RUNSTREAM:
             env = {**_SET_BY_COMMANDS, **env}
@@ -181,7 +181,7 @@ def _readable(fd: int) -> bool:
 # -- in the helper -----------------------------------------------------------------------------------------------------
 
 
-def _serve_forks(requests: socket.socket) -> dict[str, Any]:
+def serve_forks(requests: socket.socket) -> dict[str, Any]:
     """Forks for each request. Returns in the forks, with what each is to run; the helper itself ends with its user."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then ends the programs
     wake, woken = socket.socketpair()
@@ -239,7 +239,7 @@ def _tell(status: socket.socket, number: int) -> None:
         status.sendall(b"%d\n" % number)
 
 
-def _become(request: Mapping[str, Any]) -> tuple[types.CodeType, dict[str, Any]]:
+def become(request: Mapping[str, Any]) -> tuple[types.CodeType, dict[str, Any]]:
     """What Python does when it starts a program: the streams, the environment, the path, `__main__`."""
     os.chdir(request["cwd"])
     os.environ.clear()
@@ -290,8 +290,16 @@ def _import(modules: Sequence[str]) -> None:
         raise RuntimeError(f"the imports started threads, which the forks would not have: {lost}")
 
 
+def run_to_its_end(code: types.CodeType, variables: dict[str, Any]) -> NoReturn:
+    """Runs the program, lets happen what it wants to happen at its end, and leaves with its exit status."""
+    status = _run(code, variables)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status & 0xFF)
+
+
 def _run(code: types.CodeType, variables: dict[str, Any]) -> int:
-    """The exit status of the program, after what it wants to happen at its end."""
     try:
         exec(code, variables)
         status = 0
@@ -315,16 +323,9 @@ def _status_of(error: SystemExit) -> int:
     return 1
 
 
-def _leave(status: int) -> None:
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    os._exit(status & 0xFF)
-
-
 if __name__ == "__main__":
     _import(sys.argv[2:])
     with socket.socket(fileno=int(sys.argv[1])) as _requests:
-        _request = _serve_forks(_requests)
-    _code, _globals = _become(_request)
-    _leave(_run(_code, _globals))
+        _request = serve_forks(_requests)
+    _code, _globals = become(_request)
+    run_to_its_end(_code, _globals)

@@ -379,7 +379,9 @@ class Feed:
     @property
     def unsaved(self) -> bool:
         """Whether the position has changed since it was saved."""
-        return self._changed or self.notices.changed or not self.producer.id_is_saved
+        # Records also settle when they are read, if the service has said before that it has them.
+        settled = self.settled.records != self.position.records
+        return settled or self._changed or self.notices.changed or not self.producer.id_is_saved
 
     @property
     def drained(self) -> bool:

@@ -87,7 +87,7 @@ def stored_table(stored: Stored) -> Table:
 
 def loss_chart(stored: Stored, *, width: int) -> str:
     """The loss over steps as text: the mean over ranks, and over the steps that share a character."""
-    from runstream.commands.charts import Curve, draw  # a quarter of a second, while the demo would start
+    from runstream.commands.charts import Curve, draw  # here, as it takes a quarter of a second to import
 
     attempts = [one for one in stored.series if one.key == "loss"]
     ranks = {one.rank for one in attempts}
