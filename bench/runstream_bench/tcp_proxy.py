@@ -148,10 +148,14 @@ class Proxy:
 
     async def _close(self) -> None:
         self._server.close()
+        self.refuse = True  # connections that are being accepted just now
         self._cut()
-        if others := asyncio.all_tasks() - {asyncio.current_task()}:
-            # They end without being cancelled: asyncio reports a handler of a connection that is cancelled as an error.
-            await asyncio.wait(others, timeout=5)
+        for _ in range(3):
+            if others := asyncio.all_tasks() - {asyncio.current_task()}:
+                # They end without being cancelled: asyncio reports a handler of a connection that is cancelled as an
+                # error.
+                await asyncio.wait(others, timeout=5)
+            await asyncio.sleep(0)  # sockets of what was reset are closed in the next round of the loop
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
