@@ -29,7 +29,7 @@ Each of these is one option, or a tool for one:
     mlflow_command.py  --mlflow: mlflow_servers.py, mlflow_fill.py, mlflow_load.py, mlflow_reads.py, mlflow_writes.py
     open_pages.py      --page: event_reader.py reads events
     faults.py          --faults: fault_parts.py what it does that to, fault_clients.py the load, fault_rounds.py;
-                       flapping.py and tcp_proxy.py are faults of the network, also for the tests
+                       flapping.py and tcp_proxy.py (of the tests, too) are faults of the network
     durability/        --durability: other trackers, under the same faults
     fairness.py        --fairness: one workspace overloads the service
     auth_cost.py       --auth: what it costs to ask who calls

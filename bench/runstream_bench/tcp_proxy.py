@@ -54,6 +54,7 @@ class Proxy:
         self.cuts = 0
         self._stalled = Direction(0)
         self._loses_answers = False
+        self._lost: set[_Link] = set()  # some of their answers were thrown away
         self._links: set[_Link] = set()
         self._chance = random.Random(7)
         self._loop = asyncio.new_event_loop()
@@ -135,16 +136,16 @@ class Proxy:
 
     async def _lose_answers(self, patience_s: float) -> int:
         for link in self._links:
-            link.asked = link.lost = False
+            link.asked = False
+        self._lost.clear()
         self._loses_answers = True
         give_up = time.monotonic() + patience_s
-        while not any(link.lost for link in self._links) and time.monotonic() < give_up:  # noqa: ASYNC110 - per piece
+        while not self._lost and time.monotonic() < give_up:  # noqa: ASYNC110 - per piece
             await asyncio.sleep(0.02)
         await asyncio.sleep(_LOSE_S)
         self._loses_answers = False
-        lost = sum(link.lost for link in self._links)
         self._cut()
-        return lost
+        return len(self._lost)
 
     async def _close(self) -> None:
         self._server.close()
@@ -210,7 +211,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await self._piece(reader, link.answers):
                 if self._loses_answers:
-                    link.lost |= link.asked
+                    if link.asked:
+                        self._lost.add(link)
                 else:
                     writer.write(data)
                     await writer.drain()
@@ -229,13 +231,13 @@ class Proxy:
 class _Link:
     """A client's connection and the one to the target; each direction has a gate.
 
-    Since answers began to be lost: `asked`, something was requested; `lost`, some of its answer was thrown away.
+    `asked`: something was requested, since answers began to be lost.
     """
 
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self._writers = writers
         self.requests, self.answers = asyncio.Event(), asyncio.Event()
-        self.asked = self.lost = False
+        self.asked = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.release()
 

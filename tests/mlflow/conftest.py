@@ -74,20 +74,32 @@ def service() -> Iterator[ServeProcess]:
         yield serve
 
 
-@pytest.fixture(scope="session")
-def guarded() -> Iterator[ServeProcess]:
+@contextlib.contextmanager
+def service_of_teams(*arguments: str) -> Iterator[ServeProcess]:
     """A service that asks for tokens, with the workspaces team-a and team-b."""
-    with short_directory() as directory, ServeProcess(directory / "data", arguments=AUTH) as serve:
+    with short_directory() as directory, ServeProcess(directory / "data", arguments=(*AUTH, *arguments)) as serve:
         for team in TEAMS:
             make_workspace(serve, team)
         yield serve
 
 
+def tokens_of_teams(serve: ServeProcess) -> dict[str, str]:
+    """Tokens of that service: one that manages each team's workspace, and that of an admin."""
+    managing = {team: make_token(serve, name="manager", role="manage", workspace=team) for team in TEAMS}
+    return {**managing, "admin": make_token(serve, name="admin", role="admin")}
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator[ServeProcess]:
+    """A service that asks for tokens, with the workspaces of two teams."""
+    with service_of_teams() as serve:
+        yield serve
+
+
 @pytest.fixture(scope="session")
 def tokens(guarded: ServeProcess) -> dict[str, str]:
-    """Tokens of that service: one that manages each team's workspace, and that of an admin."""
-    managing = {team: make_token(guarded, name="manager", role="manage", workspace=team) for team in TEAMS}
-    return {**managing, "admin": make_token(guarded, name="admin", role="admin")}
+    """Its tokens."""
+    return tokens_of_teams(guarded)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def kill(process: psutil.Process) -> None:
 
 def end_agents(directory: Path) -> None:
     """Ends every agent of a directory, also one that has only just been started, and waits until they are gone."""
-    if not Directory(directory).agent_log_path.exists():  # whoever starts one opens its log first
+    if not Directory(directory).agent_log_path.exists():  # it is made before an agent is started
         return
     quiet = 0
     give_up = time.monotonic() + 60

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.mlflow.conftest import TEAMS
+from tests.mlflow.conftest import service_of_teams, tokens_of_teams
 from tests.mlflow.ui_page import tell_of_notices
-from tests.support.access import AUTH, make_token, make_workspace
 from tests.support.browsers import running_browser
-from tests.support.databases import short_directory
 from tests.support.serve import ServeProcess
 from tests.support.windows import Windows
 
@@ -58,16 +56,12 @@ def page(windows: Windows) -> Page:
 
 @pytest.fixture(scope="package")
 def guarded() -> Iterator[ServeProcess]:
-    """A service below a prefix that asks for tokens, with the workspaces team-a and team-b."""
-    arguments = (*AUTH, "--path-prefix", "/ml", "--trusted-proxies", "127.0.0.1")
-    with short_directory() as directory, ServeProcess(directory / "data", arguments=arguments) as serve:
-        for team in TEAMS:
-            make_workspace(serve, team)
+    """A service below a prefix that asks for tokens, with the workspaces of two teams."""
+    with service_of_teams("--path-prefix", "/ml", "--trusted-proxies", "127.0.0.1") as serve:
         yield serve
 
 
 @pytest.fixture(scope="package")
 def tokens(guarded: ServeProcess) -> dict[str, str]:
-    """Tokens of that service: one that manages each team's workspace, and that of an admin."""
-    managing = {team: make_token(guarded, name="manager", role="manage", workspace=team) for team in TEAMS}
-    return {**managing, "admin": make_token(guarded, name="admin", role="admin")}
+    """Its tokens."""
+    return tokens_of_teams(guarded)
